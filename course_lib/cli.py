@@ -1,0 +1,138 @@
+"""The command `course`. Each group is one function that adds its subcommands; work is imported when run."""
+
+import argparse
+import sys
+
+__all__ = ["main"]
+
+
+def main(argv=None):
+    """Run one command; returns the exit status: 0 done, 1 failed with a message, 2 wrong usage, 130 Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="course", description="The tools of Training Deep Neural Networks.")
+    groups = parser.add_subparsers(required=True, metavar="GROUP")
+    for add_group in GROUPS:
+        add_group(groups)
+    arguments = vars(parser.parse_args(argv))
+    run = arguments.pop("run")
+    try:
+        return run(**arguments) or 0
+    except KeyboardInterrupt:
+        print("course: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not _is_for_the_reader(error):
+            raise
+        print(f"course: {error}", file=sys.stderr)
+        return 1
+
+
+def _is_for_the_reader(error):
+    """Errors whose message says what to do; anything else is our mistake and keeps its traceback."""
+    pages = sys.modules.get("course_lib.book.pages")
+    return pages is not None and isinstance(error, pages.BookError)
+
+
+def _commands(groups, name, text):
+    group = groups.add_parser(name, help=text, description=text)
+    commands = group.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(command, run, text):
+        parser = commands.add_parser(command, help=text, description=text)
+        parser.set_defaults(run=run)
+        return parser
+
+    return add
+
+
+def _book(groups):
+    add = _commands(groups, "book", "Make, check and serve the book.")
+    chapters = {"nargs": "*", "metavar": "CHAPTER", "help": "such as 03_backpropagation; default: all"}
+    sync = add("sync", _book_sync, "Write the notebooks from the Markdown sources.")
+    sync.add_argument("chapters", **chapters)
+    sync.add_argument("--refresh", action="store_true", help="take all outputs from a current run")
+    check = add("check", _book_check, "Report what breaks the book's rules.")
+    check.add_argument("chapters", **chapters)
+    execute = add("execute", _book_execute, "Execute the chapters whose last run is not current.")
+    execute.add_argument("chapters", **chapters)
+    execute.add_argument("--workers", type=int, help="chapters at once; default: the number of CPUs")
+    execute.add_argument("--timeout", type=float, default=600, help="seconds for a chapter; default: 600")
+    build = add("build", _book_build, "Execute what is stale and build the site.")
+    build.add_argument("--no-execute", action="store_true", help="use the outputs at hand")
+    serve = add("serve", _book_serve, "Build, serve on this machine, and build again on changes.")
+    serve.add_argument("--port", type=int, default=8000)
+
+
+def _book_sync(chapters, refresh):
+    from course_lib.book.execution import current_runs
+    from course_lib.book.pages import find_pages, find_root, select
+    from course_lib.book.pairing import sync
+
+    pages = select(find_pages(find_root()), chapters)
+    for page in sync(pages, current_runs, refresh):
+        print(f"wrote {page.pair.relative_to(page.root)}")
+
+
+def _book_check(chapters):
+    from course_lib.book.checks import check
+    from course_lib.book.pages import find_root
+
+    problems = check(find_root(), chapters)
+    for problem in problems:
+        print(problem)
+    if problems:
+        print(f"{len(problems)} problem(s)", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _book_execute(chapters, workers, timeout):
+    from course_lib.book.execution import execute
+    from course_lib.book.pages import find_pages, find_root, select
+
+    root = find_root()
+    _, failures = execute(root, select(find_pages(root), chapters), workers, timeout)
+    for failure in failures:
+        print(failure.text, file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _book_build(no_execute):
+    from course_lib.book.build import build
+    from course_lib.book.pages import find_root
+
+    build(find_root(), run=not no_execute)
+
+
+def _book_serve(port):
+    from course_lib.book.pages import find_root
+    from course_lib.book.serve import serve
+
+    serve(find_root(), port)
+
+
+def _data(groups):
+    add = _commands(groups, "data", "Fetch and list the data sets.")
+    fetch = add("fetch", _data_fetch, "Download a data set, check it and keep it.")
+    fetch.add_argument("name", metavar="NAME")
+    add("list", _data_list, "Print the names of all data sets.")
+
+
+def _data_fetch(name):
+    from course_lib import data
+
+    try:
+        print(data.fetch(name))
+    except (KeyError, ValueError, OSError) as error:
+        print(f"course: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        return 1
+
+
+def _data_list():
+    from course_lib import data
+
+    print("\n".join(data.names()))
+
+
+GROUPS = (_book, _data)
+
+if __name__ == "__main__":
+    sys.exit(main())

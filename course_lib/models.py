@@ -1,0 +1,187 @@
+"""Small networks with every size in sight: dense, convolutional, residual.
+
+All take a torch generator, so that the same seed gives the same weights without touching the global one.
+Weights start as torch's own layers start them; `initialization.initialize_` draws them anew.
+Chapter: 02_networks_and_losses, 05_gradient_flow (residual), 21_convolutional_networks.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.rng import fork_global
+
+__all__ = ["MLP", "ConvNet", "ResidualMLP", "build", "count_parameters", "mlp_parameter_count"]
+
+
+class MLP(nn.Module):
+    """Multilayer perceptron: aˡ = f(Wˡ aˡ⁻¹ + bˡ), and no activation after the last layer.
+
+    sizes: units per layer, input first, (64, 32, 10).   activation: callable on tensors.
+    batch_norm: normalise before each activation.   dropout: probability in [0, 1) after each activation.
+    Shapes: (N, …) flattened to (N, sizes[0]) → (N, sizes[-1]).
+    Raises: ValueError for fewer than two sizes, a size below 1, or a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        *,
+        generator: torch.Generator,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        _check_sizes(sizes)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
+        hidden = sizes[1:-1]
+        with fork_global(generator):
+            self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(n) for n in hidden) if batch_norm else None
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of the last layer (logits, for a classifier)."""
+        a = x.flatten(1)
+        for i, layer in enumerate(self.layers[:-1]):
+            z = layer(a)
+            if self.norms is not None:
+                z = self.norms[i](z)
+            a = self.activation(z)
+            if self.dropout is not None:
+                a = self.dropout(a)
+        return self.layers[-1](a)
+
+
+class ConvNet(nn.Module):
+    """Convolutional network: strided convolutions with an activation each, then one dense layer.
+
+    in_shape: (channels, length) or (channels, height, width).   channels: output channels per layer.
+    kernel: odd size, one for all layers or one each.   stride: of every layer; padding is 1.
+    ConvNet((1, 40), (25, 25, 25), 10, kernel=(5, 3, 3)) is the network of Greydanus 2020 for MNIST-1D.
+    Shapes: (N, …) with as many elements as in_shape → (N, n_classes).
+    Raises: ValueError where in_shape is neither 1-D nor 2-D with channels, or shrinks to nothing.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        channels: Sequence[int],
+        n_classes: int,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        *,
+        generator: torch.Generator,
+        kernel: int | Sequence[int] = 3,
+        stride: int = 2,
+    ):
+        super().__init__()
+        if len(in_shape) not in (2, 3):
+            raise ValueError(f"in_shape is (channels, length) or (channels, height, width), got {tuple(in_shape)}")
+        kernels = [kernel] * len(channels) if isinstance(kernel, int) else list(kernel)
+        conv = nn.Conv1d if len(in_shape) == 2 else nn.Conv2d
+        size, n_in, layers = list(in_shape[1:]), in_shape[0], []
+        with fork_global(generator):
+            for n_out, k in zip(channels, kernels, strict=True):
+                layers.append(conv(n_in, n_out, k, stride=stride, padding=1))
+                size, n_in = [(s + 2 - k) // stride + 1 for s in size], n_out
+                if min(size) < 1:
+                    raise ValueError(
+                        f"in_shape {tuple(in_shape)} shrinks to nothing after {len(layers)} layers: "
+                        "use fewer layers or a smaller stride"
+                    )
+            self.head = nn.Linear(n_in * math.prod(size), n_classes)
+        self.layers = nn.ModuleList(layers)
+        self.activation, self.in_shape = activation, tuple(in_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        a = x.reshape(-1, *self.in_shape)
+        for layer in self.layers:
+            a = self.activation(layer(a))
+        return self.head(a.flatten(1))
+
+
+class ResidualMLP(nn.Module):
+    """Deep dense network of equal layers, with or without skip connections.
+
+    skip="none":   h ← f(W h + b)
+    skip="add":    h ← h + f(W h + b)            (He et al. 2016)
+    skip="concat": h ← [h, f(W h + b)], where each layer adds `growth` features (Huang et al. 2017)
+
+    n_in, width, n_out: units.   depth: hidden layers between the first and the last layer.
+    Shapes: (N, …) flattened to (N, n_in) → (N, n_out).
+    Raises: ValueError for an unknown skip or a size below 1.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        width: int,
+        depth: int,
+        n_out: int,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        *,
+        generator: torch.Generator,
+        skip: str = "add",
+        growth: int = 4,
+    ):
+        super().__init__()
+        if skip not in ("none", "add", "concat"):
+            raise ValueError(f"skip is 'none', 'add' or 'concat', got {skip!r}")
+        _check_sizes((n_in, width, n_out, growth))
+        step = growth if skip == "concat" else 0
+        with fork_global(generator):
+            self.first = nn.Linear(n_in, width)
+            self.layers = nn.ModuleList(nn.Linear(width + i * step, step or width) for i in range(depth))
+            self.last = nn.Linear(width + depth * step, n_out)
+        self.activation, self.skip = activation, skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of the last layer."""
+        h = self.activation(self.first(x.flatten(1)))
+        for layer in self.layers:
+            f = self.activation(layer(h))
+            h = f if self.skip == "none" else h + f if self.skip == "add" else torch.cat((h, f), 1)
+        return self.last(h)
+
+
+def count_parameters(model: nn.Module, trainable_only: bool = True) -> int:
+    """Return the number of parameters: weights and biases, each counted once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable_only)
+
+
+def mlp_parameter_count(sizes: Sequence[int]) -> int:
+    """Return Σₗ (nₗ₋₁ + 1) nₗ: a weight per pair of units, and a bias per unit.
+
+    sizes: units per layer, input first.   Raises: ValueError for fewer than two sizes or a size below 1.
+    """
+    _check_sizes(sizes)
+    return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+
+
+def _check_sizes(sizes: Sequence[int]) -> None:
+    if len(sizes) < 2 or any(n < 1 for n in sizes):
+        raise ValueError(f"a network needs at least an input and an output size, each ≥ 1, got {tuple(sizes)}")
+
+
+_MODELS: dict[str, type[nn.Module]] = {"mlp": MLP, "convnet": ConvNet, "residual_mlp": ResidualMLP}
+
+
+def build(name: str, *args, **options) -> nn.Module:
+    """Return the model of that name, for code that takes the architecture as a setting.
+
+    name: "mlp", "convnet" or "residual_mlp"; the other arguments are its class's.
+    Raises: ValueError with the nearest name if there is none.
+    """
+    if name not in _MODELS:
+        near = difflib.get_close_matches(name, _MODELS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(_MODELS)}"
+        raise ValueError(f"unknown model {name!r}: {hint}")
+    return _MODELS[name](*args, **options)

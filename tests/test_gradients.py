@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from course_lib.gradients import layer_statistics, numerical_gradient, relative_error
+from course_lib.losses import cross_entropy
+from course_lib.models import MLP, ConvNet
+from course_lib.rng import generator
+
+
+def test_numerical_gradient_of_a_known_function():
+    # catches: a forward difference (error 1e-5 here), an element not put back
+    w = torch.randn(3, 2, generator=generator(0), dtype=torch.float64)
+    before = w.clone()
+    gradient = numerical_gradient(lambda w: (w**3).sum(), w)
+    torch.testing.assert_close(gradient, 3 * w**2, rtol=0, atol=1e-8)
+    assert torch.equal(w, before)
+
+
+def test_numerical_gradient_refuses_what_cannot_work():
+    w = torch.zeros(2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="float64"):
+        numerical_gradient(lambda w: w.sum(), w.float())
+    with pytest.raises(ValueError, match="h must be > 0"):
+        numerical_gradient(lambda w: w.sum(), w, h=0)
+    with pytest.raises(ValueError, match="scalar"):
+        numerical_gradient(lambda w: w, w)
+
+
+def test_relative_error():
+    a = torch.tensor([3.0, 4.0])
+    assert relative_error(a, a) == relative_error(0 * a, 0 * a) == 0
+    assert relative_error(a, 2 * a) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="one shape"):
+        relative_error(a, torch.zeros(1))
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_layer_statistics_are_those_of_backward(batch_norm):
+    # catches: gradients left in .grad, a wrong order of layers, buffers moved by the extra forward pass
+    model = MLP((6, 8, 8, 3), torch.tanh, generator=generator(0), batch_norm=batch_norm).double()
+    x = torch.randn(20, 6, generator=generator(1), dtype=torch.float64)
+    y = torch.randint(3, (20,), generator=generator(2))
+    buffers = {n: b.clone() for n, b in model.named_buffers()}
+    rows = layer_statistics(model, x, y, cross_entropy)
+    assert [r["layer"] for r in rows] == ["layers.0", "layers.1", "layers.2"]
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(b, buffers[n]) for n, b in model.named_buffers())
+    cross_entropy(model(x), y).backward()
+    for row, layer in zip(rows, model.layers, strict=True):
+        assert row["gradient_norm"] == pytest.approx(layer.weight.grad.norm().item(), rel=1e-12)
+    z = model.layers[0](x)
+    assert rows[0]["output_std"] == pytest.approx(z.std().item(), rel=1e-12)
+
+
+def test_signal_norm_does_not_depend_on_the_batch_size():
+    model = MLP((6, 8, 3), torch.tanh, generator=generator(0)).double()
+    x = torch.randn(4, 6, generator=generator(1), dtype=torch.float64)
+    y = torch.tensor([0, 1, 2, 0])
+    once, twice = (layer_statistics(model, x.repeat(n, 1), y.repeat(n), cross_entropy) for n in (1, 2))
+    for a, b in zip(once, twice, strict=True):
+        assert a["signal_norm"] == pytest.approx(b["signal_norm"], rel=1e-12)
+
+
+def test_layer_statistics_see_convolutions():
+    model = ConvNet((1, 20), (4, 4), 3, generator=generator(0))
+    rows = layer_statistics(model, torch.ones(2, 20), torch.tensor([0, 1]), cross_entropy)
+    assert [r["layer"] for r in rows] == ["layers.0", "layers.1", "head"]

@@ -1,0 +1,75 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from course_lib.models import MLP, ConvNet, ResidualMLP, build, count_parameters, mlp_parameter_count
+from course_lib.rng import generator
+
+
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=5))
+def test_formula_counts_what_the_network_has(sizes):
+    # catches: one bias for a whole layer (lecture E), or none for the last
+    assert mlp_parameter_count(sizes) == count_parameters(MLP(sizes, generator=generator(0)))
+
+
+def test_frozen_parameters_are_counted_on_request():
+    model = MLP((3, 4, 2), generator=generator(0))
+    model.layers[0].weight.requires_grad_(False)
+    assert count_parameters(model) == 4 + 10
+    assert count_parameters(model, trainable_only=False) == 26
+
+
+@pytest.mark.parametrize("skip", ["none", "add", "concat"])
+def test_residual_mlp_is_its_formula(skip):
+    model = ResidualMLP(6, 5, 3, 2, torch.tanh, generator=generator(0), skip=skip, growth=2)
+    x = torch.randn(7, 6, generator=generator(1))
+    h = torch.tanh(model.first(x))
+    for layer in model.layers:
+        f = torch.tanh(h @ layer.weight.T + layer.bias)
+        h = torch.cat([h, f], 1) if skip == "concat" else h * (skip == "add") + f
+    torch.testing.assert_close(model(x), model.last(h))
+
+
+@pytest.mark.parametrize(
+    ("in_shape", "x"), [((1, 40), torch.zeros(2, 40)), ((3, 32, 32), torch.zeros(2, 3, 32, 32))], ids=str
+)
+def test_convnet_takes_sequences_and_images(in_shape, x):
+    assert ConvNet(in_shape, (4, 5), 10, generator=generator(0))(x).shape == (2, 10)
+
+
+def test_greydanus_network_has_the_published_size():
+    model = ConvNet((1, 40), (25, 25, 25), 10, kernel=(5, 3, 3), generator=generator(0))
+    assert count_parameters(model) == (5 + 1) * 25 + 2 * (75 + 1) * 25 + (125 + 1) * 10
+
+
+def test_dropout_and_batch_norm_act_in_training_only():
+    model = MLP((4, 16, 2), generator=generator(0), batch_norm=True, dropout=0.5)
+    x = torch.randn(8, 4, generator=generator(1))
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+def test_same_seed_same_weights_and_the_global_generator_stays():
+    before = torch.get_rng_state()
+    a, b = (build("mlp", (4, 8, 2), generator=generator(5)) for _ in range(2))
+    assert torch.equal(a.layers[0].weight, b.layers[0].weight)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda g: build("mpl", (2, 2), generator=g), "did you mean 'mlp'"),
+        (lambda g: MLP((4,), generator=g), "at least an input and an output"),
+        (lambda g: MLP((4, 0, 2), generator=g), "each ≥ 1"),
+        (lambda g: MLP((4, 2), generator=g, dropout=1.0), "dropout"),
+        (lambda g: ConvNet((40,), (4,), 10, generator=g), "in_shape"),
+        (lambda g: ConvNet((1, 4), (4, 4, 4, 4), 10, kernel=5, generator=g), "shrinks to nothing"),
+        (lambda g: ResidualMLP(4, 4, 2, 2, generator=g, skip="sum"), "skip"),
+    ],
+)
+def test_bad_sizes(make, words):
+    with pytest.raises(ValueError, match=words):
+        make(generator(0))

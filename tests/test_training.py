@@ -1,0 +1,330 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from course_lib import training
+from course_lib.losses import mean_squared_error
+from course_lib.models import MLP
+from course_lib.optimizers import SGD, Adam, Momentum, TorchOptimizer
+from course_lib.rng import generator
+from course_lib.schedules import StepDecay
+from course_lib.training import DivergedError, apply_rule, evaluate, fit, make_step
+
+CPU = {"device": "cpu"}
+
+
+def data(n=50, dtype=torch.float64):
+    x = torch.randn(n, 6, generator=generator(0, "x"), dtype=dtype)
+    return x, (x[:, 0] + x[:, 1] > 0).long() + (x[:, 2] > 1).long()
+
+
+def network(seed=0, **options):
+    return MLP((6, 8, 3), torch.tanh, generator=generator(seed, "weights"), **options).double()
+
+
+def weights(model):
+    return {n: t.clone() for n, t in model.state_dict().items()}
+
+
+def assert_same(a, b, **tolerance):
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], **(tolerance or {"rtol": 0, "atol": 0}), msg=name)
+
+
+def test_fit_is_a_hand_written_loop():
+    # catches: a batch left out, the schedule one step off, a wrong order of update and count
+    x, y = data()
+    model, by_hand = network(), network()
+    fit(model, (x, y), SGD(0.1), epochs=3, batch_size=16, generator=generator(1), schedule=StepDecay(5, 0.5), **CPU)
+
+    order, step = generator(1), 0
+    torch.randint(2**62, (), generator=order)  # fit seeds dropout's generator first
+    for _ in range(3):
+        for batch in torch.randperm(50, generator=order).split(16):
+            loss = nn.functional.cross_entropy(by_hand(x[batch]), y[batch])
+            by_hand.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for p in by_hand.parameters():
+                    p -= 0.1 * 0.5 ** (step // 5) * p.grad
+            step += 1
+    assert_same(weights(model), weights(by_hand), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_norm": True}])
+def test_pure_step_and_fit_end_in_the_same_weights(options):
+    # catches: two versions of the step that drift apart; batch norm's buffers lost by the pure one
+    x, y = data(48)
+    model = network(**options)
+    params = {n: p.detach().clone() for n, p in model.named_parameters()}
+    buffers = {n: b.clone() for n, b in model.named_buffers()}
+    rule, schedule = Adam(0.01), StepDecay(4, 0.5)
+    step = make_step(model.train(), rule, schedule=schedule)
+    state, order, t = {n: rule.init(w) for n, w in params.items()}, generator(1), 0
+    torch.randint(2**62, (), generator=order)
+    for _ in range(4):
+        for batch in torch.randperm(48, generator=order).split(16):
+            t += 1
+            params, buffers, state, _ = step(params, buffers, state, t, x[batch], y[batch])
+    fit(model, (x, y), rule, epochs=4, batch_size=16, generator=generator(1), schedule=schedule, **CPU)
+    assert_same(weights(model), params | buffers, rtol=1e-10, atol=1e-12)
+
+
+def test_pure_step_changes_nothing():
+    x, y = data(16)
+    model = network(batch_norm=True).train()
+    before = weights(model)
+    params = {n: p.detach().clone() for n, p in model.named_parameters()}
+    buffers = {n: b.clone() for n, b in model.named_buffers()}
+    kept = copy.deepcopy((params, buffers))
+    make_step(model, SGD(0.1))(params, buffers, dict.fromkeys(params, ()), 1, x, y)
+    assert_same(kept[0], params)
+    assert_same(kept[1], buffers)
+    assert_same(before, weights(model))
+
+
+def test_a_rule_its_adapter_and_torch_end_in_the_same_weights():
+    x, y = data()
+    makers = [
+        lambda m: Momentum(0.05, 0.8),
+        lambda m: TorchOptimizer(m.parameters(), Momentum(0.05, 0.8)),
+        lambda m: torch.optim.SGD(m.parameters(), 0.05, momentum=0.8),
+    ]
+    ends = []
+    for make in makers:
+        model = network()
+        fit(model, (x, y), make(model), epochs=4, batch_size=16, generator=generator(1), **CPU)
+        ends.append(weights(model))
+    assert_same(ends[0], ends[1], rtol=1e-12, atol=1e-12)
+    assert_same(ends[0], ends[2], rtol=1e-12, atol=1e-12)
+
+
+def test_history_records_what_was_measured():
+    x, y = data()
+    model = network()
+    seen = []
+    history = fit(
+        model,
+        (x, y),
+        SGD(0.1),
+        epochs=3,
+        batch_size=20,
+        val_data=(x, y),
+        generator=generator(1),
+        schedule=StepDecay(3, 0.5),
+        callbacks=[lambda event: seen.append((event.step, event.epoch, event.record))],
+        **CPU,
+    )
+    assert [r["step"] for r in history.records] == [3, 6, 9]
+    assert [r["lr"] for r in history.records] == pytest.approx([0.1, 0.05, 0.025])
+    assert len(history.step_loss) == 9
+    assert history.records[1]["train_loss"] == pytest.approx(sum(history.step_loss[3:6]) / 3)
+    last = evaluate(model, (x, y))
+    assert history.records[-1]["val_loss"] == pytest.approx(last["loss"])
+    assert history.records[-1]["val_accuracy"] == last["accuracy"]
+    assert [s[:2] for s in seen] == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2), (7, 3), (8, 3), (9, 3)]
+    assert [s[2] for s in seen if s[2]] == history.records
+    assert list(history.frame.columns) == ["epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy"]
+    assert history.best == min(history.records, key=lambda r: r["val_loss"])
+    assert not model.training
+
+
+def test_same_generator_same_weights_with_dropout_whatever_the_global_state():
+    # catches: dropout drawn from the global generator
+    ends = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = network(dropout=0.5)
+        fit(model, data(), Adam(0.01), epochs=3, generator=generator(7), **CPU)
+        ends.append(weights(model))
+    assert_same(*ends)
+
+
+def test_evaluate_weighs_batches_by_their_size_and_keeps_the_mode():
+    x, y = data()
+    model = network(dropout=0.3).train()
+    assert evaluate(model, (x, y), batch_size=7) == pytest.approx(evaluate(model, (x, y)))
+    assert model.training
+
+
+def test_restore_best_ends_with_the_lowest_validation_loss():
+    x, y = data()
+    model = network()
+    history = fit(
+        model,
+        (x, y),
+        SGD(5.0),  # far too large: validation loss goes up and down
+        epochs=15,
+        val_data=(x, y),
+        generator=generator(1),
+        restore_best=True,
+        **CPU,
+    )
+    assert history.best["epoch"] < 15
+    assert evaluate(model, (x, y))["loss"] == pytest.approx(history.best["val_loss"])
+
+
+def test_callback_ends_the_run():
+    model = network()
+    history = fit(model, data(), SGD(0.1), epochs=9, generator=generator(1), callbacks=[lambda e: e.step == 5], **CPU)
+    assert len(history.step_loss) == 5
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_the_update_and_keeps_the_best(bad):
+    x, y = data()
+    model, calls = network(), []
+
+    def loss(out, y):
+        calls.append(model.training)
+        value = nn.functional.cross_entropy(out, y)
+        return value * bad if sum(calls) == 7 else value
+
+    seen = []
+    with pytest.raises(DivergedError, match="at step 7") as caught:
+        fit(
+            model,
+            (x, y),
+            SGD(0.1),
+            epochs=5,
+            batch_size=20,
+            loss=loss,
+            val_data=(x, y),
+            generator=generator(1),
+            callbacks=[lambda e: seen.append(weights(e.model))],
+            restore_best=True,
+            **CPU,
+        )
+    assert caught.value.step == 7
+    assert len(caught.value.history.step_loss) == 6
+    best = caught.value.history.best["step"]
+    assert_same(weights(model), seen[best - 1])
+    assert all(torch.isfinite(t).all() for t in weights(model).values())
+
+
+def test_a_validation_loss_that_is_no_number_never_becomes_the_best():
+    x, y = data()
+    bad = x.clone()
+    bad[0, 0] = 1e308
+    with pytest.raises(DivergedError) as caught:
+        fit(
+            nn.Sequential(nn.Linear(6, 3)).double(),
+            (x, y),
+            SGD(0.1),
+            epochs=2,
+            loss=lambda out, y: out.square().sum() if len(out) > 32 else nn.functional.cross_entropy(out, y),
+            val_data=(bad, y),
+            generator=generator(1),
+            **CPU,
+        )
+    assert caught.value.history.best is None
+
+
+def test_frozen_and_unused_parameters_stay():
+    class Partly(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.frozen, self.unused = nn.Linear(6, 3), nn.Linear(6, 3), nn.Linear(6, 3)
+            self.frozen.requires_grad_(False)
+
+        def forward(self, x):
+            return self.used(x) + self.frozen(x)
+
+    model = Partly().double()
+    before = weights(model)
+    fit(model, data(), Adam(0.01), epochs=1, generator=generator(1), **CPU)
+    after = weights(model)
+    assert not torch.equal(before["used.weight"], after["used.weight"])
+    for name in ("frozen.weight", "unused.weight"):
+        assert torch.equal(before[name], after[name])
+
+
+def test_regression_needs_no_accuracy():
+    x, _ = data()
+    target = x @ torch.arange(6.0, dtype=torch.float64)[:, None]
+    model = nn.Linear(6, 1).double()
+    history = fit(
+        model,
+        (x, target),
+        SGD(0.1),
+        epochs=60,
+        loss=mean_squared_error,
+        metrics={},
+        val_data=(x, target),
+        generator=generator(1),
+        **CPU,
+    )
+    assert history.records[-1]["val_loss"] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_size": 51}, "between 1 and the number of samples, 50, got 51"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"epochs": 0}, "epochs"),
+        ({"restore_best": True}, "val_data"),
+        ({"checkpoint_every": 0}, "checkpoint_every"),
+        ({"data": (torch.zeros(5, 6), torch.zeros(4))}, "5.*4|4.*5"),
+        ({"optimizer": "adam"}, "must be a rule"),
+    ],
+)
+def test_settings_that_do_not_fit(change, words):
+    settings = {"data": data(), "optimizer": SGD(0.1), "epochs": 1, "generator": generator(0)} | change
+    with pytest.raises((ValueError, TypeError), match=words):
+        fit(network(), **settings)
+
+
+def test_schedule_with_a_torch_optimiser_is_refused():
+    model = network()
+    with pytest.raises(ValueError, match="LRScheduler"):
+        fit(
+            model,
+            data(),
+            torch.optim.SGD(model.parameters(), 0.1),
+            epochs=1,
+            generator=generator(0),
+            schedule=StepDecay(1),
+        )
+
+
+def test_apply_rule_asks_the_schedule_for_finished_steps():
+    asked = []
+
+    def schedule(t):
+        asked.append(t)
+        return 0.5
+
+    w, _ = apply_rule(SGD(1.0), schedule, {"w": torch.ones(1)}, {"w": torch.ones(1)}, {"w": ()}, 1)
+    assert asked == [0]
+    assert w["w"].item() == 0.5
+
+
+@pytest.mark.gpu
+def test_gpu_trains_like_the_cpu():
+    ends = []
+    for device in ("cpu", "cuda"):
+        model = network()
+        fit(model, data(), Adam(0.01), epochs=3, generator=generator(1), val_data=data(), device=device)
+        ends.append({n: t.cpu() for n, t in weights(model).items()})
+    assert_same(*ends, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.gpu
+def test_gpu_names_the_step_that_diverged():
+    model, calls = network(), []
+
+    def loss(out, y):
+        calls.append(1)
+        return nn.functional.cross_entropy(out, y) * (float("nan") if len(calls) == 7 else 1)
+
+    with pytest.raises(DivergedError, match="at step 7"):
+        fit(model, data(), SGD(0.1), epochs=5, batch_size=10, loss=loss, generator=generator(1), device="cuda")
+
+
+def test_public_names_are_documented():
+    for name in training.__all__:
+        assert getattr(training, name).__doc__
