@@ -16,8 +16,8 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def set_threads(n: int | None = None) -> int:
-    """Set how many threads one torch operation may use; return that number.
+def set_threads(n: int | None = None) -> None:
+    """Set how many threads one torch operation may use.
 
     n: at least 1. None takes the environment variable COURSE_THREADS, or 1 where it is unset.
 
@@ -34,7 +34,6 @@ def set_threads(n: int | None = None) -> int:
     if n < 1:
         raise ValueError(f"the number of threads must be at least 1, got {n}")
     torch.set_num_threads(n)
-    return n
 
 
 @contextmanager
@@ -42,6 +41,7 @@ def threads(n: int):
     """Run a block with `n` threads, then put the number back."""
     before = torch.get_num_threads()
     try:
-        yield set_threads(n)
+        set_threads(n)
+        yield
     finally:
         torch.set_num_threads(before)

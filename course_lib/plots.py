@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["COLOURS", "bars", "heatmap", "histograms", "images", "intervals", "lines", "panels", "scatter"]
 
@@ -88,8 +89,10 @@ def _draw_lines(ax, series, bands, markers):
             ax.fill_between(x, _array(low), _array(high), color=COLOURS[i % len(COLOURS)], alpha=0.2, lw=0)
 
 
-def _finish(ax, xlabel, ylabel, xscale="linear", yscale="linear"):
-    ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
+def _scales(ax, series, xscale, yscale):
+    ax.set(xscale=xscale, yscale=yscale)
+    if xscale == "linear" and all((_xy(values)[0] % 1 == 0).all() for values in series.values()):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # no epoch 2.5
 
 
 def _reference(ax, level):
@@ -120,7 +123,8 @@ def lines(
     """
     figure, ax = plt.subplots()
     _draw_lines(ax, series, bands, markers)
-    _finish(ax, xlabel, ylabel, xscale, yscale)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    _scales(ax, series, xscale, yscale)
     _reference(ax, level)
     if len(series) > 1:
         ax.legend()
@@ -152,7 +156,8 @@ def panels(
         ax.remove()
     for ax, (title, series) in zip(axes.flat, panels.items(), strict=False):
         _draw_lines(ax, series, (bands or {}).get(title), markers)
-        ax.set(title=title, xscale=xscale, yscale=yscale)
+        ax.set_title(title)
+        _scales(ax, series, xscale, yscale)
         ax.tick_params(labelbottom=True)
     figure.supxlabel(xlabel, fontsize=11)
     figure.supylabel(ylabel, fontsize=11)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
 from course_lib import checkpoints
-from course_lib.data import as_tensors
+from course_lib.data import as_tensors, batches_per_epoch
 from course_lib.device import best_device
 from course_lib.losses import accuracy, cross_entropy
 from course_lib.optimizers import Rule, with_lr
@@ -172,13 +172,13 @@ def fit(
     """
     x, y = as_tensors(data)
     metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
-    _check_settings(len(x), epochs, batch_size, optimizer, schedule, val_data, restore_best, checkpoint_every)
+    _check_settings(epochs, optimizer, schedule, val_data, restore_best, checkpoint_every)
     device = best_device() if device is None else torch.device(device)
     model.to(device).train()
     x, y = x.to(device), y.to(device)
     if val_data is not None:
         val_data = tuple(t.to(device) for t in as_tensors(val_data))
-    per_epoch = math.ceil(len(x) / batch_size)
+    per_epoch = batches_per_epoch(len(x), batch_size)
     with fork_global(generator):
         run = _Run(model, optimizer, schedule or Constant(), loss, generator, 1 if device.type == "cpu" else 50)
         if checkpoint is not None:
@@ -323,11 +323,9 @@ class _Run:
             torch.cuda.set_rng_state_all(saved["global_generators"][1:])
 
 
-def _check_settings(n, epochs, batch_size, optimizer, schedule, val_data, restore_best, checkpoint_every):
+def _check_settings(epochs, optimizer, schedule, val_data, restore_best, checkpoint_every):
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs}")
-    if not 1 <= batch_size <= n:
-        raise ValueError(f"batch_size must be between 1 and the number of samples, {n}, got {batch_size}")
     if checkpoint_every is not None and checkpoint_every < 1:
         raise ValueError(f"checkpoint_every must be at least 1 update, got {checkpoint_every}")
     if restore_best and val_data is None:

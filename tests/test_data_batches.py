@@ -38,7 +38,9 @@ def test_the_draw_happens_at_the_call():
     assert torch.equal(gen.get_state(), other.get_state())
 
 
-@pytest.mark.parametrize(("n", "size", "says"), [(10, 11, "number of samples, 10, got 11"), (10, 0, "at least 1, got 0")])
+@pytest.mark.parametrize(
+    ("n", "size", "says"), [(10, 11, "number of samples, 10, got 11"), (10, 0, "at least 1, got 0")]
+)
 def test_bad_batch_sizes_are_refused_at_the_call(n, size, says):
     with pytest.raises(ValueError, match=says):
         epoch_batches(n, size, generator(0))

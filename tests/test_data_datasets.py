@@ -145,9 +145,9 @@ def test_bad_input_names_the_rule_the_value_and_the_remedy(call, says):
 
 
 def test_wrong_types_are_refused():
-    with pytest.raises(TypeError, match="float32, got torch.float64"):
+    with pytest.raises(TypeError, match=r"float32, got torch\.float64"):
         small(x=torch.zeros(3, 2, dtype=torch.float64))
-    with pytest.raises(TypeError, match="int64, got torch.float32"):
+    with pytest.raises(TypeError, match=r"int64, got torch\.float32"):
         small(y=torch.zeros(3))
     with pytest.raises(TypeError, match="pass class_names"):
         small(class_names=())
@@ -177,7 +177,10 @@ def test_regression_targets():
 def test_importing_the_package_leaves_the_network_client_alone():
     # catches an import of scikit-learn, which is slow, from a module that training needs
     code = "import sys, course_lib.data; print('sklearn' in sys.modules, 'matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "False False\n"
+    )
 
 
 @pytest.mark.gpu

@@ -148,9 +148,9 @@ def test_bad_input_names_the_rule_the_value_and_the_remedy(call, says):
 
 
 def test_types_are_not_mixed():
-    with pytest.raises(TypeError, match="got torch.int64"):
+    with pytest.raises(TypeError, match=r"got torch\.int64"):
         Standardizer.fit(torch.ones(3, 2).long())
-    with pytest.raises(TypeError, match="fitted on torch.float64, got x of torch.float32"):
+    with pytest.raises(TypeError, match=r"fitted on torch\.float64, got x of torch\.float32"):
         Standardizer.fit(normal(9, 2))(torch.zeros(2))
 
 

@@ -49,8 +49,7 @@ def test_a_stratified_split_keeps_proportions_within_one_sample(labels, fraction
     labels = torch.tensor(labels)
     try:
         parts = split(labels, fractions, generator(seed), stratify=True)
-    except ValueError as error:
-        assert "would" in str(error)
+    except ValueError:  # only a class whose share of some part is below one sample may be missing there
         assert min(fractions) * labels.bincount()[labels.unique()].min() < 1 + 1e-9
         return
     assert covers(parts, len(labels))
@@ -68,13 +67,17 @@ def test_a_stratified_split_keeps_proportions_within_one_sample(labels, fraction
 def test_a_group_is_never_divided(groups, seed):
     # catches the leak that groups are there to stop
     groups = torch.tensor(groups)
-    parts = split(len(groups), (0.6, 0.2, 0.2), generator(seed), groups=groups)
-    assert covers(parts, len(groups))
+    n, largest = len(groups), int(groups.bincount().max())
+    try:
+        parts = split(n, (0.6, 0.2, 0.2), generator(seed), groups=groups)
+    except ValueError:  # a part stays empty only when one group is too big for the others
+        assert largest >= 0.3 * n
+        return
+    assert covers(parts, n)
     members = [set(groups[p].tolist()) for p in parts]
-    assert not (members[0] & members[1] or members[0] & members[2] or members[1] & members[2])
-    largest = int(groups.bincount().max())
+    assert sum(len(m) for m in members) == len(groups.unique())
     for part, fraction in zip(parts, (0.6, 0.2, 0.2), strict=True):
-        assert abs(len(part) - fraction * len(groups)) <= 2 * largest
+        assert -2 * largest <= len(part) - fraction * n <= largest
 
 
 @given(n=st.integers(2, 200), k=st.integers(2, 20), seed=st.integers(0, 99))
@@ -160,7 +163,7 @@ def test_bad_input_names_the_rule_the_value_and_the_remedy(call, says):
 
 
 def test_a_generator_is_required():
-    with pytest.raises(TypeError, match="rng.generator"):
+    with pytest.raises(TypeError, match=r"rng\.generator"):
         split(10)
-    with pytest.raises(TypeError, match="rng.generator"):
+    with pytest.raises(TypeError, match=r"rng\.generator"):
         k_fold(10, 2, 0)

@@ -263,7 +263,7 @@ def test_regression_needs_no_accuracy():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"batch_size": 51}, "between 1 and the number of samples, 50, got 51"),
+        ({"batch_size": 51}, "at most the number of samples, 50, got 51"),
         ({"batch_size": 0}, "batch_size"),
         ({"epochs": 0}, "epochs"),
         ({"restore_best": True}, "val_data"),
