@@ -60,6 +60,12 @@ def test_a_stratified_split_keeps_proportions_within_one_sample(labels, fraction
             assert abs(int((labels[part] == c).sum()) - share) < 1 + 1e-6
 
 
+def test_stratified_sizes_do_not_drift():
+    # catches spare samples that always go to the same part: 20 classes with shares 4.8, 1.6 and 1.6
+    parts = split(torch.arange(20).repeat(8), (0.6, 0.2, 0.2), generator(0), stratify=True)
+    assert [len(p) for p in parts] == [96, 32, 32]
+
+
 @given(
     groups=st.lists(st.integers(0, 30), min_size=80, max_size=200),
     seed=st.integers(0, 99),

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from course_lib import training
+from course_lib.data import load
 from course_lib.losses import mean_squared_error
 from course_lib.models import MLP
 from course_lib.optimizers import SGD, Adam, Momentum, TorchOptimizer
@@ -301,6 +302,17 @@ def test_apply_rule_asks_the_schedule_for_finished_steps():
     w, _ = apply_rule(SGD(1.0), schedule, {"w": torch.ones(1)}, {"w": torch.ones(1)}, {"w": ()}, 1)
     assert asked == [0]
     assert w["w"].item() == 0.5
+
+
+@pytest.mark.data
+def test_mlp_on_mnist_reaches_98_percent():
+    # Measured: 98.22, 98.20 and 98.18 % for seeds 0, 1 and 2. The test set is read once, at the end.
+    # Catches: images left in 0 … 255, labels of another split, a schedule that never drops.
+    train, test = load("mnist", split="train"), load("mnist", split="test")
+    model = MLP((784, 512, 10), generator=generator(0, "w"), dropout=0.3)
+    schedule = StepDecay(6 * 469, 0.2)
+    fit(model, train, Adam(1e-3), epochs=8, batch_size=128, schedule=schedule, generator=generator(0, "b"), **CPU)
+    assert evaluate(model, test)["accuracy"] >= 0.98
 
 
 @pytest.mark.gpu
