@@ -155,8 +155,8 @@ def _reason(lines, log):
         return f"the disk is full: free {SPACE / 1e9:.0f} GB, then run it again"
     if any(sign in whole for sign in NETWORK):
         return "pip cannot reach the package index: connect to the network, then run it again"
-    errors = [line for line in lines if line.lower().startswith("error")] or lines or ["no reason given"]
-    return f"pip failed ({errors[0]}): see {log}, then run it again"
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return f"pip failed ({(errors or ['no reason given'])[0]}): see {log}, then run it again"
 
 
 if __name__ == "__main__":

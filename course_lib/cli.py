@@ -1,6 +1,7 @@
 """The command `course`. Each group is one function that adds its subcommands; work is imported when run."""
 
 import argparse
+import contextlib
 import sys
 
 __all__ = ["main"]
@@ -106,7 +107,8 @@ def _book_serve(port):
     from course_lib.book.pages import find_root
     from course_lib.book.serve import serve
 
-    serve(find_root(), port)
+    with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+        serve(find_root(), port)
 
 
 def _data(groups):
@@ -121,8 +123,8 @@ def _data_fetch(name):
 
     try:
         print(data.fetch(name))
-    except (KeyError, ValueError, OSError) as error:
-        print(f"course: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"course: {error}", file=sys.stderr)
         return 1
 
 

@@ -1,0 +1,28 @@
+# make book · test · serve · lint · clean.   Another Python for the first set-up: make PYTHON=python3.12 book
+PYTHON ?= python3
+BIN := .venv/bin
+
+# One thread for each process: chapters and tests run side by side.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: book test serve lint clean install
+
+book: install
+	@$(BIN)/course book build
+
+test: lint book
+	@$(BIN)/python -m pytest -n 2 --dist loadscope
+
+serve: install
+	@$(BIN)/course book serve
+
+lint: install
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/course book check
+
+clean:
+	@rm -rf _build
+
+install:
+	@$(PYTHON) course_lib/bootstrap.py
