@@ -6,9 +6,10 @@ import re
 from course_lib.book.dependencies import parse_cell
 from course_lib.book.pages import tags
 
-__all__ = ["MAX_LINES", "SETUP_CELL", "problems"]
+__all__ = ["MAX_LINES", "MAX_WIDTH", "SETUP_CELL", "problems"]
 
 MAX_LINES = 15
+MAX_WIDTH = 88  # what the page's column shows without scrolling
 SETUP_CELL = """\
 # On Colab this installs the library; elsewhere it does nothing.
 import importlib.util
@@ -48,6 +49,10 @@ def problems(cells):
         if len(cell.source.splitlines()) > MAX_LINES:
             lines = len(cell.source.splitlines())
             yield index, f"{lines} lines", f"at most {MAX_LINES}: cut it in two, or move a part to course_lib"
+        for number, line in enumerate(cell.source.splitlines(), 1):
+            if len(line) > MAX_WIDTH:
+                remedy = f"at most {MAX_WIDTH}: name a part of it, or break the line"
+                yield index, f"line {number} has {len(line)} characters", remedy
         if first:
             first = False
             if cell.source.strip() == SETUP_CELL:

@@ -199,6 +199,7 @@ def code_problems(source, options=None):
     ("source", "says"),
     [
         ("x = 1\n" * 16, "19 lines"),
+        ("x = 1\nname = '" + "a" * 81 + "'", "line 5 has 90 characters"),
         ("x = ", "not Python"),
         ("%pip install x", "magic"),
         ("!ls", "magic"),
