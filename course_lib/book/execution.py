@@ -99,7 +99,10 @@ def current_runs(pages):
     found = executed_notebooks(root, pages)
     for page in pages:
         if page not in found:
-            raise BookError(f"{page.file}: _config.yml excludes it from execution → take its output tags off")
+            raise BookError(
+                f"{page.file}: no current run → run this again if its cells or the library changed meanwhile; "
+                "take its output tags off if _config.yml excludes it from execution"
+            )
     return found
 
 
