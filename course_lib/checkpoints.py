@@ -9,6 +9,7 @@ import io
 import os
 import platform
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -42,10 +43,11 @@ def save(path: str | Path, content: dict, settings: dict) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise OSError(
             f"the checkpoint {path} could not be written ({error.strerror or error}): "
-            "the one before it is untouched; free some space or choose another folder"
+            "one that was there is untouched; free some space or choose another folder"
         ) from error
 
 
@@ -61,7 +63,7 @@ def load(path: str | Path, settings: dict) -> dict:
     data = Path(path).read_bytes()
     head, _, body = data.partition(b"\n")
     if not head.startswith(_MAGIC):
-        raise CheckpointError(f"{path} is not a checkpoint of this library: choose another file name")
+        raise CheckpointError(f"{path} is not a checkpoint, or its start is damaged: choose another file name")
     if hashlib.sha256(body).hexdigest().encode() != head[len(_MAGIC) :]:
         raise CheckpointError(
             f"{path} is damaged: its checksum does not match its {len(body):,} bytes. "

@@ -28,7 +28,7 @@ def set_threads(n: int | None = None) -> None:
     """
     if n is None:
         text = os.environ.get("COURSE_THREADS", "1")
-        if not text.isdigit():
+        if not text.isdecimal():
             raise ValueError(f"COURSE_THREADS must be a whole number ≥ 1, got {text!r}: unset it or set it to 1")
         n = int(text)
     if n < 1:

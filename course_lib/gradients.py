@@ -4,10 +4,12 @@ Chapter: 03_backpropagation (gradient checking), 05_gradient_flow (statistics pe
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+
+from course_lib.rng import fork_global
 
 __all__ = ["layer_statistics", "numerical_gradient", "relative_error"]
 
@@ -26,8 +28,8 @@ def numerical_gradient(f: Callable[[Tensor], Tensor], w: Tensor, h: float = 1e-5
         raise ValueError(f"the step h must be > 0, got {h}")
     if w.dtype != torch.float64:
         raise ValueError(f"differences need float64, got {w.dtype}: pass w.double() and float64 data")
-    gradient = torch.zeros_like(w)
-    moved = w.detach().clone()
+    gradient = torch.zeros_like(w, memory_format=torch.contiguous_format)
+    moved = w.detach().clone(memory_format=torch.contiguous_format)
     with torch.no_grad():
         for i in range(w.numel()):
             values = []
@@ -42,11 +44,14 @@ def numerical_gradient(f: Callable[[Tensor], Tensor], w: Tensor, h: float = 1e-5
 
 
 def relative_error(a: Tensor, b: Tensor) -> float:
-    """Return ‖a − b‖ / max(‖a‖, ‖b‖), or 0 where both are zero. a, b: the same shape."""
+    """Return ‖a − b‖ / max(‖a‖, ‖b‖), or 0 where both are zero; NaN if either has a NaN.
+
+    a, b: the same shape.   Raises: ValueError for two shapes.
+    """
     if a.shape != b.shape:
         raise ValueError(f"a and b must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     largest = max(a.norm().item(), b.norm().item())
-    return (a - b).norm().item() / largest if largest > 0 else 0.0
+    return (a - b).norm().item() / largest if largest != 0 else 0.0
 
 
 def layer_statistics(model: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]):
@@ -56,49 +61,40 @@ def layer_statistics(model: nn.Module, x: Tensor, y: Tensor, loss: Callable[[Ten
     Each dict: layer (its name), output_mean, output_std (over batch and units, before the activation),
     weight_norm, gradient_norm (Frobenius norms of the weight and of ∂L/∂W),
     signal_norm (mean over samples of ‖∂L/∂z‖ × batch size: how much of the loss reaches this layer).
-    Gradients are put back as they were, and so are buffers: nothing in the model changes.
+    The model runs in the mode it is in, on copies: its weights, gradients and buffers do not change, and
+    neither does torch's global generator (dropout draws the same mask at every call). Frozen layers count.
+    Raises: ValueError if the model has no such layer.
     """
+    params = {n: p.detach().clone().requires_grad_(p.is_floating_point()) for n, p in model.named_parameters()}
+    buffers = {n: b.clone() for n, b in model.named_buffers()}
+    ran: dict[str, tuple[Tensor, Tensor]] = {}
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)}
-    outputs: dict[str, Tensor] = {}
-    handles = [m.register_forward_hook(_keep(outputs, name)) for name, m in layers.items()]
+    handles = [m.register_forward_hook(_keep(ran, name)) for name, m in layers.items()]
     try:
-        with _buffers_kept(model):
-            value = loss(model(x), y)
-            ran = [n for n in layers if n in outputs]
-            ran.sort(key=list(outputs).index)
-            wanted = [layers[n].weight for n in ran] + [outputs[n] for n in ran]
-            got = torch.autograd.grad(value, wanted)
+        with fork_global(torch.Generator()):
+            value = loss(functional_call(model, (params, buffers), (x,)), y)
     finally:
         for handle in handles:
             handle.remove()
-    rows = []
-    for i, name in enumerate(ran):
-        z, weight_gradient, signal = outputs[name].detach(), got[i], got[len(ran) + i]
-        rows.append(
-            {
-                "layer": name,
-                "output_mean": z.mean().item(),
-                "output_std": z.std().item(),
-                "weight_norm": layers[name].weight.norm().item(),
-                "gradient_norm": weight_gradient.norm().item(),
-                "signal_norm": signal.flatten(1).norm(dim=1).mean().item() * len(x),
-            }
-        )
-    return rows
+    if not ran:
+        raise ValueError(f"{type(model).__name__} has no dense or convolutional layer to look at")
+    weights, outputs = zip(*ran.values(), strict=True)
+    got = torch.autograd.grad(value, weights + outputs)
+    return [
+        {
+            "layer": name,
+            "output_mean": z.mean().item(),
+            "output_std": z.std().item(),
+            "weight_norm": w.norm().item(),
+            "gradient_norm": dw.norm().item(),
+            "signal_norm": dz.flatten(1).norm(dim=1).mean().item() * len(x),
+        }
+        for name, w, z, dw, dz in zip(ran, weights, outputs, got[: len(ran)], got[len(ran) :], strict=True)
+    ]
 
 
-def _keep(outputs, name):
-    def hook(module, inputs, output):
-        outputs[name] = output
+def _keep(ran, name):
+    def hook(layer, inputs, output):
+        ran[name] = layer.weight, output
 
     return hook
-
-
-@contextmanager
-def _buffers_kept(model):
-    before = {name: b.clone() for name, b in model.named_buffers()}
-    try:
-        yield
-    finally:
-        for name, b in model.named_buffers():
-            b.copy_(before[name])

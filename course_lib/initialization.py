@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from course_lib.rng import check_generator
+
 __all__ = ["SCHEMES", "Constant", "Normal", "VarianceScaling", "fans", "get", "initialize_"]
 
 
@@ -116,8 +118,9 @@ def initialize_(model: nn.Module, scheme, generator: torch.Generator, bias: floa
 
     scheme: a name, or an object with `sample`.   bias: the value of every bias.
     Layers are visited in the order of `model.modules()`. Normalisation layers are left alone.
-    Raises: ValueError if the model has no such layer.
+    Raises: ValueError if the model has no such layer; TypeError if generator is none.
     """
+    check_generator(generator)
     scheme = get(scheme) if isinstance(scheme, str) else scheme
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)]
     if not layers:

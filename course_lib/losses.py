@@ -10,25 +10,27 @@ from torch import Tensor
 __all__ = ["accuracy", "binary_cross_entropy", "cross_entropy", "mean_squared_error"]
 
 
-def _check_labels(logits: Tensor, labels: Tensor) -> None:
+def _check_labels(name: str, logits: Tensor, labels: Tensor) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
-            f"cross_entropy needs logits (N, K) and labels (N,), got {tuple(logits.shape)} and {tuple(labels.shape)}"
+            f"{name} needs logits (N, K) and labels (N,), got {tuple(logits.shape)} and {tuple(labels.shape)}: "
+            "for another task take another measure (fit and evaluate take metrics={} for none)"
         )
+    if labels.dtype != torch.int64:
+        raise ValueError(f"{name} needs int64 labels, got {labels.dtype}: use labels.long()")
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Categorical cross-entropy of softmax(logits) with the true class.
 
-    L = mean over n of  log Σₖ exp(z_nk) − z_n,yₙ
+    L = mean over n of  log Σₖ exp(z_nk) − z_n,yₙ  =  mean over n of  −log softmax(z_n)_yₙ
 
     logits: (N, K), any real numbers, *not* probabilities.   labels: (N,) integers in 0 … K−1.
-    Returns: () in nats. Computed through log-sum-exp, so large logits do not overflow.
-    Raises: ValueError if the shapes do not fit.
+    Returns: () in nats. Computed through log-softmax, so large logits do not overflow.
+    Raises: ValueError if the shapes do not fit or the labels are not int64.
     """
-    _check_labels(logits, labels)
-    picked = logits.gather(1, labels[:, None])[:, 0]
-    return (torch.logsumexp(logits, dim=1) - picked).mean()
+    _check_labels("cross_entropy", logits, labels)
+    return -torch.log_softmax(logits, dim=1).gather(1, labels[:, None]).mean()
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -62,6 +64,9 @@ def mean_squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of rows whose largest logit is that of the true class: logits (N, K), labels (N,) → ()."""
-    _check_labels(logits, labels)
+    """Share of rows whose largest logit is that of the true class: logits (N, K), labels (N,) → ().
+
+    Raises: ValueError as `cross_entropy`.
+    """
+    _check_labels("accuracy", logits, labels)
     return (logits.argmax(dim=1) == labels).to(logits.dtype).mean()

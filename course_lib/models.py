@@ -59,15 +59,20 @@ class MLP(nn.Module):
                 a = self.dropout(a)
         return self.layers[-1](a)
 
+    def extra_repr(self) -> str:
+        """Return what the layers do not say, for `print(model)` and checkpoints."""
+        return f"activation={_name(self.activation)}"
+
 
 class ConvNet(nn.Module):
     """Convolutional network: strided convolutions with an activation each, then one dense layer.
 
     in_shape: (channels, length) or (channels, height, width).   channels: output channels per layer.
-    kernel: odd size, one for all layers or one each.   stride: of every layer; padding is 1.
+    kernel: size ≥ 1, one for all layers or one each.   stride: of every layer, ≥ 1; padding is 1.
     ConvNet((1, 40), (25, 25, 25), 10, kernel=(5, 3, 3)) is the network of Greydanus 2020 for MNIST-1D.
     Shapes: (N, …) with as many elements as in_shape → (N, n_classes).
-    Raises: ValueError where in_shape is neither 1-D nor 2-D with channels, or shrinks to nothing.
+    Raises: ValueError where in_shape is neither 1-D nor 2-D with channels or shrinks to nothing, a size is
+    below 1, or there is not one kernel for each layer.
     """
 
     def __init__(
@@ -85,6 +90,9 @@ class ConvNet(nn.Module):
         if len(in_shape) not in (2, 3):
             raise ValueError(f"in_shape is (channels, length) or (channels, height, width), got {tuple(in_shape)}")
         kernels = [kernel] * len(channels) if isinstance(kernel, int) else list(kernel)
+        if len(kernels) != len(channels):
+            raise ValueError(f"kernel is one size, or one for each of the {len(channels)} layers, got {kernel}")
+        _check_sizes((*in_shape, *channels, n_classes, *kernels, stride))
         conv = nn.Conv1d if len(in_shape) == 2 else nn.Conv2d
         size, n_in, layers = list(in_shape[1:]), in_shape[0], []
         with fork_global(generator):
@@ -102,10 +110,14 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
-        a = x.reshape(-1, *self.in_shape)
+        a = x.reshape(len(x), *self.in_shape)
         for layer in self.layers:
             a = self.activation(layer(a))
         return self.head(a.flatten(1))
+
+    def extra_repr(self) -> str:
+        """Return what the layers do not say, for `print(model)` and checkpoints."""
+        return f"in_shape={self.in_shape}, activation={_name(self.activation)}"
 
 
 class ResidualMLP(nn.Module):
@@ -115,9 +127,9 @@ class ResidualMLP(nn.Module):
     skip="add":    h ← h + f(W h + b)            (He et al. 2016)
     skip="concat": h ← [h, f(W h + b)], where each layer adds `growth` features (Huang et al. 2017)
 
-    n_in, width, n_out: units.   depth: hidden layers between the first and the last layer.
+    n_in, width, n_out: units.   depth: hidden layers between the first and the last layer, ≥ 0.
     Shapes: (N, …) flattened to (N, n_in) → (N, n_out).
-    Raises: ValueError for an unknown skip or a size below 1.
+    Raises: ValueError for an unknown skip, a size below 1, or a negative depth.
     """
 
     def __init__(
@@ -136,6 +148,8 @@ class ResidualMLP(nn.Module):
         if skip not in ("none", "add", "concat"):
             raise ValueError(f"skip is 'none', 'add' or 'concat', got {skip!r}")
         _check_sizes((n_in, width, n_out, growth))
+        if depth < 0:
+            raise ValueError(f"depth is a number of hidden layers ≥ 0, got {depth}")
         step = growth if skip == "concat" else 0
         with fork_global(generator):
             self.first = nn.Linear(n_in, width)
@@ -150,6 +164,10 @@ class ResidualMLP(nn.Module):
             f = self.activation(layer(h))
             h = f if self.skip == "none" else h + f if self.skip == "add" else torch.cat((h, f), 1)
         return self.last(h)
+
+    def extra_repr(self) -> str:
+        """Return what the layers do not say, for `print(model)` and checkpoints."""
+        return f"skip={self.skip}, activation={_name(self.activation)}"
 
 
 def count_parameters(model: nn.Module, trainable_only: bool = True) -> int:
@@ -169,6 +187,10 @@ def mlp_parameter_count(sizes: Sequence[int]) -> int:
 def _check_sizes(sizes: Sequence[int]) -> None:
     if len(sizes) < 2 or any(n < 1 for n in sizes):
         raise ValueError(f"a network needs at least an input and an output size, each ≥ 1, got {tuple(sizes)}")
+
+
+def _name(activation: Callable) -> str:
+    return getattr(activation, "name", None) or getattr(activation, "__name__", type(activation).__name__)
 
 
 _MODELS: dict[str, type[nn.Module]] = {"mlp": MLP, "convnet": ConvNet, "residual_mlp": ResidualMLP}

@@ -9,7 +9,8 @@ Chapter: 11_optimizers.   Checked against: torch.optim, 1e-12 in float64 over 20
 """
 
 import copy
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -53,7 +54,7 @@ class SGD:
 
     w ← w − lr · g
 
-    lr: step size > 0, in units of w per unit of g.
+    lr: step size > 0 and finite, in units of w per unit of g.
     Shapes: w, g are (*p,); a leading axis of runs (R, *p) is allowed.
     Raises: ValueError if lr is not positive.
     Source: Robbins & Monro 1951.   Checked against: torch.optim.SGD.
@@ -163,14 +164,18 @@ class TorchOptimizer(torch.optim.Optimizer):
     def __init__(self, params, rule: Rule):
         if not (hasattr(rule, "init") and hasattr(rule, "step")):
             raise TypeError(f"rule must have init(w) and step(w, g, state, t), got {rule!r}")
-        self._make = type(rule)
+        self._first = rule
         self._state = type(rule.init(torch.empty(0)))
         super().__init__(params, {f.name: getattr(rule, f.name) for f in fields(rule)})
         for group in self.param_groups:
-            self._rule(group)  # a value out of range fails here, not in the first step
+            replace(rule, **self._options(group))  # a value out of range fails here, not in the first step
 
-    def _rule(self, group) -> Rule:
-        return self._make(**{f.name: group[f.name] for f in fields(self._make)})
+    def _options(self, group) -> dict:
+        return {f.name: group[f.name] for f in fields(self._first)}
+
+    def __getstate__(self):
+        """Keep the rule where torch's own copies and pickles keep groups and state alone."""
+        return super().__getstate__() | {"_first": self._first, "_state": self._state}
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -180,7 +185,8 @@ class TorchOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            rule = self._rule(group)
+            rule = copy.copy(self._first)
+            vars(rule).update(self._options(group))  # unchecked: a scheduler may end at lr = 0
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -195,8 +201,8 @@ class TorchOptimizer(torch.optim.Optimizer):
 
 
 def _positive(name: str, value: float | Tensor) -> None:
-    if not bool(torch.as_tensor(value > 0).all()):
-        raise ValueError(f"{name} must be > 0, got {value}")
+    if not bool(torch.as_tensor((value > 0) & (value < math.inf)).all()):
+        raise ValueError(f"{name} must be > 0 and finite, got {value}")
 
 
 def _fraction(name: str, value: float | Tensor) -> None:

@@ -6,7 +6,7 @@ so that no figure needs colour to be read. Importing this module changes no matp
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import wraps
 
 import matplotlib as mpl
@@ -35,20 +35,23 @@ _STYLE = {
     "lines.linewidth": 2,
     "lines.markersize": 5,
     "legend.frameon": False,
-    "svg.hashsalt": "course",
 }
 
 
 def _figure(function):
-    """Draw in the course's style, and close the figure so that a notebook shows it once."""
+    """Draw in the course's style, and close the figure so that a notebook shows it once (or not, on an error)."""
 
     @wraps(function)
     def draw(*args, **kwargs) -> Figure:
         _show_svg_in_notebooks()
-        with mpl.rc_context(_STYLE):
-            figure = function(*args, **kwargs)
-            figure.get_layout_engine().execute(figure)
-        plt.close(figure)
+        before = set(plt.get_fignums())
+        try:
+            with mpl.rc_context(_STYLE):
+                figure = function(*args, **kwargs)
+                figure.get_layout_engine().execute(figure)
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
         return figure
 
     return draw
@@ -79,14 +82,52 @@ def _xy(values) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def _draw_lines(ax, series, bands, markers):
-    for i, (name, values) in enumerate(series.items()):
+def _looks(groups: Iterable[Mapping]) -> dict[str, tuple]:
+    """Return name → (colour, dash, marker): one look for one name in all panels, 49 different ones."""
+    names = dict.fromkeys(name for group in groups for name in group)
+    return {
+        name: (COLOURS[i % 7], _DASHES[(i + i // 7) % 7], _MARKERS[(i + i // 7) % 7]) for i, name in enumerate(names)
+    }
+
+
+def _grid(n, columns, size, **options):
+    """Return a figure and its n axes, `columns` in a row. size: (rows, columns) → (width, height) in inches."""
+    if n < 1:
+        raise ValueError("there is nothing to draw: give at least one panel")
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=size(rows, columns), squeeze=False, **options)
+    for ax in axes.flat[n:]:
+        ax.remove()
+    return figure, axes.flat[:n]
+
+
+def _legend(figure, axes):
+    """Put one legend with every name above the panels, if there is more than one."""
+    handles = {}
+    for ax in axes:
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    if len(handles) > 1:
+        figure.legend(handles.values(), handles, loc="outside upper center", ncols=min(len(handles), 4))
+
+
+def _known(what, names, series):
+    """Refuse a band or an interval for a name that is not drawn."""
+    unknown = [name for name in names or () if name not in series]
+    if unknown:
+        raise ValueError(f"{what} has {unknown}, which is not drawn: the names are {list(series)}")
+
+
+def _draw_lines(ax, series, bands, markers, looks):
+    _known("bands", bands, series)
+    for name, values in series.items():
         x, y = _xy(values)
-        marker = _MARKERS[i % len(_MARKERS)] if markers else None
-        ax.plot(x, y, color=COLOURS[i % len(COLOURS)], ls=_DASHES[i % len(_DASHES)], marker=marker, label=name)
+        colour, dash, marker = looks[name]
+        ax.plot(x, y, color=colour, ls=dash, marker=marker if markers else None, label=name)
         if bands and name in bands:
             low, high = bands[name]
-            ax.fill_between(x, _array(low), _array(high), color=COLOURS[i % len(COLOURS)], alpha=0.2, lw=0)
+            ax.fill_between(x, _array(low), _array(high), color=colour, alpha=0.2, lw=0)
 
 
 def _scales(ax, series, xscale, yscale):
@@ -122,7 +163,7 @@ def lines(
     xscale, yscale: "linear" or "log".   level: (text, value) of a horizontal reference line.
     """
     figure, ax = plt.subplots()
-    _draw_lines(ax, series, bands, markers)
+    _draw_lines(ax, series, bands, markers, _looks([series]))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     _scales(ax, series, xscale, yscale)
     _reference(ax, level)
@@ -148,22 +189,19 @@ def panels(
 
     bands: title → name → (low, high).   columns: panels in a row.
     """
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    size = (5.6 if columns < 3 else 6.6, 2.1 * rows + 0.9)
-    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=share_y, squeeze=False)
-    for ax in axes.flat[len(panels) :]:
-        ax.remove()
-    for ax, (title, series) in zip(axes.flat, panels.items(), strict=False):
-        _draw_lines(ax, series, (bands or {}).get(title), markers)
+    figure, axes = _grid(
+        len(panels), columns, lambda r, c: (5.6 if c < 3 else 6.6, 2.1 * r + 0.9), sharex=True, sharey=share_y
+    )
+    _known("bands", bands, panels)
+    looks = _looks(panels.values())
+    for ax, (title, series) in zip(axes, panels.items(), strict=True):
+        _draw_lines(ax, series, (bands or {}).get(title), markers, looks)
         ax.set_title(title)
         _scales(ax, series, xscale, yscale)
         ax.tick_params(labelbottom=True)
     figure.supxlabel(xlabel, fontsize=11)
     figure.supylabel(ylabel, fontsize=11)
-    handles, names = axes.flat[0].get_legend_handles_labels()
-    if len(names) > 1:
-        figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4))
+    _legend(figure, axes)
     return figure
 
 
@@ -172,38 +210,28 @@ def scatter(
     panels: Mapping[str, Mapping[str, object]], xlabel: str, ylabel: str, *, equal: bool = True, columns: int = 2
 ) -> Figure:
     """Points in the plane: title → group → (n, 2). equal: one scale on both axes, so that shapes are true."""
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(5.6, 5.4 * rows / columns + 0.5), squeeze=False)
-    for ax in axes.flat[len(panels) :]:
-        ax.remove()
-    for ax, (title, groups) in zip(axes.flat, panels.items(), strict=False):
-        for i, (name, points) in enumerate(groups.items()):
+    figure, axes = _grid(len(panels), columns, lambda r, c: (5.6, 5.4 * r / c + 0.5))
+    looks = _looks(panels.values())
+    for ax, (title, groups) in zip(axes, panels.items(), strict=True):
+        for name, points in groups.items():
             x, y = _array(points).T
-            ax.scatter(
-                x, y, s=14, color=COLOURS[i], marker=_MARKERS[i], label=name, alpha=0.6, lw=0, rasterized=len(x) > 500
-            )
+            colour, _, marker = looks[name]
+            ax.scatter(x, y, s=14, color=colour, marker=marker, label=name, alpha=0.6, lw=0, rasterized=len(x) > 500)
         if equal:
             ax.set_aspect("equal", adjustable="datalim")
         ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    handles, names = axes.flat[0].get_legend_handles_labels()
-    if len(names) > 1:
-        figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4))
+    _legend(figure, axes)
     return figure
 
 
 @_figure
 def histograms(panels: Mapping[str, object], xlabel: str, *, bins: int = 41, columns: int = 3, span=None) -> Figure:
     """One histogram a panel, with shared axes: title → values of any shape. span: (low, high) of the bins."""
-    columns = min(columns, len(panels))
-    rows = -(-len(panels) // columns)
+    figure, axes = _grid(len(panels), columns, lambda r, c: (5.6, 1.6 * r + 0.7), sharex=True, sharey=True)
     values = {title: _array(v).ravel() for title, v in panels.items()}
     if span is None:
         span = (min(v.min() for v in values.values()), max(v.max() for v in values.values()))
-    figure, axes = plt.subplots(rows, columns, figsize=(5.6, 1.6 * rows + 0.7), sharex=True, sharey=True, squeeze=False)
-    for ax in axes.flat[len(panels) :]:
-        ax.remove()
-    for ax, (title, v) in zip(axes.flat, values.items(), strict=False):
+    for ax, (title, v) in zip(axes, values.items(), strict=True):
         ax.hist(v, bins=bins, range=span, color=COLOURS[0], weights=np.full(len(v), 1 / len(v)))
         ax.set_title(title)
     figure.supxlabel(xlabel, fontsize=11)
@@ -218,6 +246,7 @@ def bars(
     """Bars by name, with an interval (low, high) on each where `errors` has one."""
     figure, ax = plt.subplots()
     names = list(values)
+    _known("errors", errors, values)
     ax.bar(names, [float(values[n]) for n in names], color=COLOURS[0], width=0.6)
     for i, name in enumerate(names):
         if errors and name in errors:
@@ -285,14 +314,13 @@ def images(pictures, titles: Sequence[str] | None = None, *, columns: int = 6, s
     stack = _array(pictures)
     if stack.ndim not in (3, 4):
         raise ValueError(f"pictures are (n, H, W) or (n, 3, H, W), got {stack.shape}")
-    columns = min(columns, len(stack))
-    rows = -(-len(stack) // columns)
-    height = 5.6 / columns * rows * stack.shape[-2] / stack.shape[-1]
-    figure, axes = plt.subplots(rows, columns, figsize=(5.6, height + (0.25 * rows if titles else 0)), squeeze=False)
-    for ax in axes.flat:
-        ax.axis("off")
+    shape = stack.shape[-2] / stack.shape[-1]
+    figure, axes = _grid(len(stack), columns, lambda r, c: (5.6, 5.6 / c * r * shape + (0.25 * r if titles else 0)))
+    if titles is not None and len(titles) != len(stack):
+        raise ValueError(f"needs one title for each of the {len(stack)} pictures, got {len(titles)}")
     low, high = span or (stack.min(), stack.max())
-    for i, (ax, picture) in enumerate(zip(axes.flat, stack, strict=False)):
+    for i, (ax, picture) in enumerate(zip(axes, stack, strict=True)):
+        ax.axis("off")
         if picture.ndim == 3:
             ax.imshow(np.moveaxis(picture, 0, -1).clip(0, 1), interpolation="nearest")
         else:

@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import torch
 
-__all__ = ["fork_global", "generator", "numpy_generator", "seed_of"]
+__all__ = ["check_generator", "fork_global", "generator", "numpy_generator", "seed_of"]
 
 
 def seed_of(seed: int, *stream: str | int) -> int:
@@ -41,14 +41,22 @@ def numpy_generator(seed: int, *stream: str | int) -> np.random.Generator:
     return np.random.default_rng(seed_of(seed, *stream))
 
 
+def check_generator(thing: object) -> None:
+    """Raise TypeError if this is no torch.Generator, as when a seed is given in place of one."""
+    if not isinstance(thing, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {thing!r}: pass course_lib.rng.generator(seed)")
+
+
 class fork_global:
     """Context in which torch's global generators are seeded from `generator`, and put back after it.
 
     For code that can only draw from the global generator, such as `torch.nn.Linear`'s constructor and
     `torch.nn.Dropout`. What is drawn inside depends on `generator` alone, and nothing leaks out.
+    Raises: TypeError if generator is none.
     """
 
     def __init__(self, generator: torch.Generator):
+        check_generator(generator)
         self._seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
     def __enter__(self):

@@ -34,8 +34,8 @@ class StepDecay:
     factor: float = 0.1
 
     def __post_init__(self):
-        if self.every < 1:
-            raise ValueError(f"every must be at least 1 step, got {self.every}")
+        if self.every < 1 or self.every % 1:
+            raise ValueError(f"every must be a whole number of steps ≥ 1, got {self.every}")
         if not 0 < self.factor <= 1:
             raise ValueError(f"factor must be in (0, 1], got {self.factor}")
 

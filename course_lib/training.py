@@ -6,7 +6,7 @@ Both apply a rule through `apply_rule`, and a test holds them to the same weight
 Chapter: 01_data_preparation (batches, epochs), 03_backpropagation (the step), 24_training_recipe.
 """
 
-import hashlib
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
-from course_lib import checkpoints
+from course_lib import checkpoints, resume
 from course_lib.data import as_tensors, batches_per_epoch
 from course_lib.device import best_device
+from course_lib.inputs import check_data, check_settings
 from course_lib.losses import accuracy, cross_entropy
 from course_lib.optimizers import Rule, with_lr
 from course_lib.progress import bar as progress_bar
@@ -42,10 +43,11 @@ def apply_rule(rule: Rule, schedule, params: Mapping, grads: Mapping, state: Map
 def make_step(model: nn.Module, rule: Rule, loss: Callable = cross_entropy, schedule=Constant()):  # noqa: B008
     """Return step(params, buffers, state, t, x, y) → (params, buffers, state, loss), a pure function.
 
-    params, buffers: dicts by name, as of `model.named_parameters()` and `named_buffers()`.
+    params, buffers: dicts by name, as of `model.named_parameters()` and `named_buffers()`. A parameter that
+    is left out of params stays at the model's own value: so are weights frozen.
     state: {name: rule.init(w)}.   t: this update's number, from 1.   x, y: one batch.
-    The model's own weights are not used or changed, so the step can be mapped over a leading axis of
-    runs with `torch.func.vmap`.
+    Nothing is changed in place, so the step can be mapped over a leading axis of runs with
+    `torch.func.vmap`.
     """
 
     def batch_loss(params, buffers, x, y):
@@ -77,7 +79,7 @@ class History:
 
     records: one dict per finished epoch: epoch (from 1), step (updates so far), lr, train_loss (mean of
     the batches' losses, each before its update), and val_loss, val_<metric> where there is validation data.
-    step_loss: the loss of every batch, before its update.
+    step_loss: the loss of every batch, before its update. While a GPU trains it may be up to 49 behind.
     best: the record with the lowest val_loss, or None without validation data.
     """
 
@@ -118,20 +120,24 @@ def evaluate(
     """Return {"loss": …, "accuracy": …} of the model over the data, in evaluation mode.
 
     data: a Dataset or (x, y).   loss, metrics: (outputs, y) → scalar mean; batches are weighted by size.
-    The model's mode is put back afterwards.
+    Every module's mode is put back afterwards.   Raises: ValueError for a batch_size below 1.
     """
     x, y = as_tensors(data)
-    metrics = {"accuracy": accuracy} if metrics is None else metrics
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    sums = dict.fromkeys(("loss", *metrics), 0.0)
-    for start in range(0, len(x), batch_size):
-        xb, yb = x[start : start + batch_size].to(device), y[start : start + batch_size].to(device)
-        out = model(xb)
-        for name, function in {"loss": loss, **metrics}.items():
-            sums[name] += float(function(out, yb)) * len(xb)
-    model.train(was_training)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    measures = {"loss": loss, **({"accuracy": accuracy} if metrics is None else metrics)}
+    device = next(model.parameters(), x).device
+    training = [module for module in model.modules() if module.training]
+    sums = dict.fromkeys(measures, 0.0)
+    try:
+        model.eval()
+        for xb, yb in zip(x.split(batch_size), y.split(batch_size), strict=True):
+            out, yb = model(xb.to(device)), yb.to(device)
+            for name, measure in measures.items():
+                sums[name] += float(measure(out, yb)) * len(xb)
+    finally:
+        for module in training:
+            module.training = True
     return {name: total / len(x) for name, total in sums.items()}
 
 
@@ -159,66 +165,75 @@ def fit(
     data, val_data: a Dataset or a pair (x, y).   optimizer: one of our rules, or a torch optimiser that
     was made from model.parameters().   epochs: passes over the data in all, those before a resume counted.
     generator: draws the order of the batches and whatever the model draws (dropout).
-    loss, metrics: (outputs, y) → scalar mean.   schedule: factor on the rule's rate by finished steps.
-    callbacks: called after every update with an Event; True ends the run.
+    loss, metrics: (outputs, y) → scalar mean. They are tried on a few samples first, as the model is.
+    schedule: factor on the learning rate by finished steps.
+    callbacks: called after every update with an Event; True ends the run, for a resume too.
     restore_best: end with the weights of the lowest val_loss instead of the last ones.
     device: where to train; the data are put there once. Default: CUDA if there is one, else the CPU.
     checkpoint: a file. If it exists the run goes on from it, bit for bit as if it had not stopped (same
-    machine, torch, device and threads); it is written every checkpoint_every updates (default: each epoch).
+    machine, torch, device and threads; on a GPU, if its kernels are deterministic). It is written at the
+    start and every checkpoint_every updates (default: each epoch). What a callback holds is not in it:
+    prefer `schedule` to an LRScheduler that a callback steps.
     progress: show a bar. Default: on a terminal, outside CI, after three seconds.
     Raises: DivergedError at a NaN or infinite loss, before that update (on a GPU, where the loss is read
-    every 50 updates, up to 49 later); ValueError for settings that do not fit together; CheckpointError
-    for a file that is damaged or from another configuration.
+    every 50 updates, up to 49 later); ValueError or TypeError for data, model and settings that do not fit
+    together, before the first update; CheckpointError for a file that is damaged or from another
+    configuration.
     """
     x, y = as_tensors(data)
+    val_data = None if val_data is None else as_tensors(val_data)
     metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
-    _check_settings(epochs, optimizer, schedule, val_data, restore_best, checkpoint_every)
+    callbacks = tuple(callbacks)
+    per_epoch = batches_per_epoch(len(x), batch_size)
+    check_settings(model, optimizer, epochs, val_data, restore_best, checkpoint_every)
     device = best_device() if device is None else torch.device(device)
-    model.to(device).train()
+    model.to(device)
     x, y = x.to(device), y.to(device)
     if val_data is not None:
-        val_data = tuple(t.to(device) for t in as_tensors(val_data))
-    per_epoch = batches_per_epoch(len(x), batch_size)
+        val_data = tuple(t.to(device) for t in val_data)
+        check_data(model.eval(), *val_data, 2, {"loss": loss, **metrics}, "val_data")
+    check_data(model.train(), x, y, len(x) % batch_size or batch_size, {"loss": loss}, "data")
     with fork_global(generator):
-        run = _Run(model, optimizer, schedule or Constant(), loss, generator, 1 if device.type == "cpu" else 50)
-        if checkpoint is not None:
-            settings = run.settings(x, y, batch_size)
-            if Path(checkpoint).exists():
-                run.load(checkpoints.load(checkpoint, settings))
+        run = _Run(model, optimizer, schedule, loss, generator, device)
         try:
+            if checkpoint is not None:
+                settings = resume.settings(run, batch_size, data=(x, y), val_data=val_data)
+                if Path(checkpoint).exists():
+                    resume.restore(run, checkpoints.load(checkpoint, settings))
+                else:  # a folder that can't be written shows now, not after the first epoch
+                    checkpoints.save(checkpoint, resume.content(run), settings)
             with progress_bar(epochs * per_epoch, initial=run.step, show=progress) as bar:
-                stop = run.epoch >= epochs
-                while not stop:
+                while not (run.stopped or run.epoch >= epochs):
                     if run.position == 0:
-                        run.order = torch.randperm(len(x), generator=generator, device=generator.device)
-                    batch = run.order[run.position : run.position + batch_size].to(device)
+                        run.order = torch.randperm(len(x), generator=generator, device=generator.device).to(device)
+                    batch = run.order[run.position : run.position + batch_size]
                     run.update(x[batch], y[batch])
                     record = run.close_epoch(per_epoch, val_data, metrics) if run.position >= len(x) else None
                     bar.update()
-                    event = Event(model, run.step, run.epoch + (record is None), record, run.history)
-                    answers = [callback(event) for callback in callbacks]
-                    stop = True in answers or run.epoch >= epochs
-                    if checkpoint is not None and (stop or run.step % (checkpoint_every or per_epoch) == 0):
-                        checkpoints.save(checkpoint, run.dump(), settings)
+                    if callbacks:
+                        event = Event(model, run.step, run.epoch + (record is None), record, run.history)
+                        run.stopped = True in [callback(event) for callback in callbacks]
+                    due = run.step % (checkpoint_every or per_epoch) == 0 or run.epoch >= epochs
+                    if checkpoint is not None and (due or run.stopped):
+                        checkpoints.save(checkpoint, resume.content(run), settings)
             run.read_losses()
         finally:
-            if restore_best and run.best_weights is not None:
-                model.load_state_dict(run.best_weights)
-            model.eval()
+            run.finish(restore_best)
     return run.history
 
 
 class _Run:
-    """Everything that changes while a model trains, so that it can be saved whole and put back."""
+    """Everything that changes while a model trains: what `resume` saves and puts back."""
 
-    def __init__(self, model, optimizer, schedule, loss, generator, read_every):
+    def __init__(self, model, optimizer, schedule, loss, generator, device):
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
-        self.generator, self.read_every = generator, read_every
+        self.generator, self.device, self.read_every = generator, device, 1 if device.type == "cpu" else 50
         self.params = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.is_rule = not isinstance(optimizer, torch.optim.Optimizer)
         self.state = {n: optimizer.init(p.detach()) for n, p in self.params.items()} if self.is_rule else None
+        self.rates = None if self.is_rule else [group["lr"] for group in optimizer.param_groups]
         self.step = self.epoch = self.position = 0
-        self.order = torch.empty(0, dtype=torch.int64)
+        self.order, self.stopped = torch.empty(0, dtype=torch.int64), False
         self.unread: list[Tensor] = []
         self.history, self.best_weights = History(), None
 
@@ -234,11 +249,14 @@ class _Run:
             grads = {n: g for n, g in zip(self.params, grads, strict=True) if g is not None}
             with torch.no_grad():
                 used = {n: self.params[n] for n in grads}
-                moved, state = apply_rule(self.optimizer, self.schedule, used, grads, self.state, self.step)
+                schedule = self.schedule or Constant()
+                moved, state = apply_rule(self.optimizer, schedule, used, grads, self.state, self.step)
                 self.state.update(state)
                 for name, w in moved.items():
                     self.params[name].copy_(w)
         else:
+            if self.schedule is not None:
+                self.set_rates(self.schedule(self.step - 1))
             self.optimizer.zero_grad()
             value.backward()
             self.optimizer.step()
@@ -246,7 +264,7 @@ class _Run:
 
     def read_losses(self):
         """Move the losses of the last updates into the history (reading them waits for a GPU)."""
-        values = torch.stack(self.unread).tolist() if self.unread else []
+        values = torch.stack(self.unread).tolist() if len(self.unread) > 1 else [v.item() for v in self.unread]
         self.unread.clear()
         for i, value in enumerate(values):
             if not math.isfinite(value):
@@ -266,72 +284,25 @@ class _Run:
             record.update({f"val_{name}": value for name, value in measured.items()})
             if self.history.best is None or record["val_loss"] < self.history.best["val_loss"]:
                 self.history.best = record
-                self.best_weights = {n: v.detach().clone() for n, v in self.model.state_dict().items()}
+                self.best_weights = copy.deepcopy(self.model.state_dict())
         self.history.records.append(record)
         return record
 
     def rate(self):
         """Return the learning rate of the last update."""
         if self.is_rule:
-            return float(self.optimizer.lr * self.schedule(self.step - 1))
+            return float(self.optimizer.lr * (self.schedule or Constant())(self.step - 1))
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def settings(self, x, y, batch_size):
-        """Return what a run must share with this one to go on from its checkpoint."""
-        digest = hashlib.sha256()
-        for t in (x, y):
-            digest.update(t.detach().cpu().contiguous().view(torch.uint8).numpy())
-        groups = [] if self.is_rule else [{**g, "params": len(g["params"])} for g in self.optimizer.param_groups]
-        return {
-            "model": {n: list(p.shape) for n, p in self.model.named_parameters()},
-            "optimizer": repr(self.optimizer) if self.is_rule else type(self.optimizer).__name__ + repr(groups),
-            "schedule": repr(self.schedule),
-            "loss": getattr(self.loss, "__qualname__", type(self.loss).__name__),
-            "batch_size": batch_size,
-            "data": digest.hexdigest(),
-        }
+    def set_rates(self, factor):
+        """Set the rate of every parameter group of a torch optimiser to its first one times the factor."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
 
-    def dump(self):
-        """Return everything that `load` needs, as plain values."""
-        self.read_losses()
-        saved = {n: getattr(self, n) for n in ("step", "epoch", "position", "order", "best_weights")}
-        return saved | {
-            "weights": self.model.state_dict(),
-            "optimizer": {n: s._asdict() for n, s in self.state.items()}
-            if self.is_rule
-            else self.optimizer.state_dict(),
-            "history": vars(self.history),
-            "generator": self.generator.get_state(),
-            "global_generators": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
-        }
-
-    def load(self, saved):
-        """Put back what `dump` gave."""
-        for n in ("step", "epoch", "position", "order", "best_weights"):
-            setattr(self, n, saved[n])
-        self.model.load_state_dict(saved["weights"])
-        if self.is_rule:
-            for name, p in self.params.items():
-                fields = {k: v.to(p.device) for k, v in saved["optimizer"][name].items()}
-                self.state[name] = type(self.state[name])(**fields)
-        else:
-            self.optimizer.load_state_dict(saved["optimizer"])
-        self.history = History(**saved["history"])
-        self.generator.set_state(saved["generator"])
-        torch.set_rng_state(saved["global_generators"][0])
-        if saved["global_generators"][1:]:
-            torch.cuda.set_rng_state_all(saved["global_generators"][1:])
-
-
-def _check_settings(epochs, optimizer, schedule, val_data, restore_best, checkpoint_every):
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every must be at least 1 update, got {checkpoint_every}")
-    if restore_best and val_data is None:
-        raise ValueError("restore_best needs val_data: the best weights are those of the lowest val_loss")
-    is_torch = isinstance(optimizer, torch.optim.Optimizer)
-    if is_torch and schedule is not None:
-        raise ValueError("schedule goes with our rules; with a torch optimiser step an LRScheduler in a callback")
-    if not is_torch and not (hasattr(optimizer, "init") and hasattr(optimizer, "step")):
-        raise TypeError(f"optimizer must be a rule such as Adam(lr=1e-3) or a torch.optim.Optimizer, got {optimizer!r}")
+    def finish(self, restore_best):
+        """Leave model and optimiser as the caller expects them, whether or not the run reached its end."""
+        if restore_best and self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+        if self.rates and self.schedule is not None:
+            self.set_rates(1)
+        self.model.eval()

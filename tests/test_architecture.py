@@ -14,6 +14,7 @@ PACKAGE = ROOT / "course_lib"
 LEVELS = [
     {"rng", "device", "progress", "data"},
     {"activations", "losses", "initialization", "gradients", "optimizers", "schedules", "models", "checkpoints"},
+    {"inputs", "resume"},
     {"training"},
     {"plots"},
     {"book", "cli", "bootstrap"},

@@ -19,6 +19,9 @@ def test_environment_chooses_threads(monkeypatch):
     monkeypatch.setenv("COURSE_THREADS", "two")
     with pytest.raises(ValueError, match="COURSE_THREADS"):
         set_threads()
+    monkeypatch.setenv("COURSE_THREADS", "²")  # a digit, but no number
+    with pytest.raises(ValueError, match="COURSE_THREADS"):
+        set_threads()
     with pytest.raises(ValueError, match="at least 1"):
         set_threads(0)
 

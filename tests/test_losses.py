@@ -33,8 +33,9 @@ def test_large_logits_do_not_overflow():
 
 
 def test_accuracy_counts():
-    z = torch.tensor([[2.0, 1.0], [0.0, 1.0], [5.0, 1.0], [1.0, 3.0]])
-    assert accuracy(z, torch.tensor([0, 1, 1, 0])) == 0.5
+    # catches: the smallest logit for the largest, a count for a share
+    z = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 0.5], [5.0, 1.0, 2.0], [1.0, 3.0, 2.0]])
+    assert accuracy(z, torch.tensor([0, 1, 0, 2])) == 0.75
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,13 @@ def test_accuracy_counts():
 def test_shapes_that_would_broadcast_are_refused(loss, a, b):
     with pytest.raises(ValueError, match="got"):
         loss(a, b)
+
+
+@pytest.mark.parametrize("measure", [cross_entropy, accuracy])
+def test_labels_of_another_type_are_refused_by_name(measure):
+    # catches: labels read as float from a file, which accuracy compares without a word
+    for wrong in (labels().float(), labels().int()):
+        with pytest.raises(ValueError, match=rf"{measure.__name__} needs int64 labels.*use labels.long"):
+            measure(logits(), wrong)
+    with pytest.raises(ValueError, match=rf"{measure.__name__} needs logits"):
+        measure(logits(), logits())

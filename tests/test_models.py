@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from course_lib.activations import get
 from course_lib.models import MLP, ConvNet, ResidualMLP, build, count_parameters, mlp_parameter_count
 from course_lib.rng import generator
 
@@ -18,6 +19,31 @@ def test_frozen_parameters_are_counted_on_request():
     model.layers[0].weight.requires_grad_(False)
     assert count_parameters(model) == 4 + 10
     assert count_parameters(model, trainable_only=False) == 26
+
+
+def test_mlp_is_its_formula():
+    # catches: one layer's normalisation used for all, the activation before it, one after the last layer
+    model = MLP((6, 5, 5, 2), torch.tanh, generator=generator(0), batch_norm=True, dropout=0.2)
+    draws = generator(1)
+    for norm in model.norms:
+        norm.running_mean.copy_(torch.randn(5, generator=draws))
+    x = torch.randn(7, 2, 3, generator=draws)
+    a = x.reshape(7, 6)
+    for layer, norm in zip(model.layers[:-1], model.norms, strict=True):
+        z = a @ layer.weight.T + layer.bias
+        a = torch.tanh((z - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
+    torch.testing.assert_close(model.eval()(x), a @ model.layers[-1].weight.T + model.layers[-1].bias)
+    assert model.dropout.p == 0.2
+
+
+def test_convnet_is_its_formula():
+    # catches: an activation left out
+    model = ConvNet((2, 6, 5), (3, 4), 2, torch.tanh, generator=generator(0))
+    x = torch.randn(7, 2, 6, 5, generator=generator(1))
+    a = x
+    for layer in model.layers:
+        a = torch.tanh(torch.nn.functional.conv2d(a, layer.weight, layer.bias, stride=2, padding=1))
+    torch.testing.assert_close(model(x), a.flatten(1) @ model.head.weight.T + model.head.bias)
 
 
 @pytest.mark.parametrize("skip", ["none", "add", "concat"])
@@ -67,9 +93,29 @@ def test_same_seed_same_weights_and_the_global_generator_stays():
         (lambda g: MLP((4, 2), generator=g, dropout=1.0), "dropout"),
         (lambda g: ConvNet((40,), (4,), 10, generator=g), "in_shape"),
         (lambda g: ConvNet((1, 4), (4, 4, 4, 4), 10, kernel=5, generator=g), "shrinks to nothing"),
+        (lambda g: ConvNet((1, 40), (4, 4), 10, kernel=(5, 3, 3), generator=g), "one for each of the 2 layers"),
+        (lambda g: ConvNet((1, 40), (4,), 10, stride=0, generator=g), "each ≥ 1"),
+        (lambda g: ConvNet((1, 40), (4,), 0, generator=g), "each ≥ 1"),
         (lambda g: ResidualMLP(4, 4, 2, 2, generator=g, skip="sum"), "skip"),
+        (lambda g: ResidualMLP(4, 4, -1, 2, generator=g), "depth"),
+        (lambda g: ResidualMLP(4, 0, 2, 2, generator=g), "each ≥ 1"),
     ],
 )
 def test_bad_sizes(make, words):
     with pytest.raises(ValueError, match=words):
         make(generator(0))
+
+
+def test_convnet_never_cuts_one_sample_into_two():
+    # catches: reshape(-1, …), which takes 2 samples of 80 values for 4 of 40
+    with pytest.raises(RuntimeError, match="invalid for input"):
+        ConvNet((1, 40), (4,), 3, generator=generator(0))(torch.zeros(2, 80))
+
+
+def test_models_say_what_their_layers_do_not():
+    # catches: an activation or a skip that a checkpoint could not tell from another
+    g = generator(0)
+    assert "activation=tanh" in repr(MLP((2, 2), torch.tanh, generator=g))
+    assert "activation=relu" in repr(MLP((2, 2), get("relu"), generator=g))
+    assert "activation=GELU" in repr(ConvNet((1, 8), (2,), 2, torch.nn.GELU(), generator=g))
+    assert "skip=concat, activation=relu" in repr(ResidualMLP(2, 2, 1, 2, generator=g, skip="concat"))

@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -119,6 +120,13 @@ def test_adapter_skips_parameters_without_gradient_and_calls_a_closure():
     assert optimizer.step(closure) == 2
     assert torch.equal(b, torch.ones(2))
     torch.testing.assert_close(a.detach(), torch.full((2,), 0.8))
+    # catches: a gradient that is not there taken for 0, which momentum would answer with a move
+    optimizer = TorchOptimizer([b], Momentum(0.1))
+    b.grad = torch.ones(2)
+    optimizer.step()
+    b.grad, before = None, b.detach().clone()
+    optimizer.step()
+    assert torch.equal(b, before)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +134,10 @@ def test_adapter_skips_parameters_without_gradient_and_calls_a_closure():
     [
         (lambda: SGD(0.0), "lr must be > 0"),
         (lambda: SGD(float("nan")), "lr must be > 0"),
+        (lambda: SGD(float("inf")), "finite"),
+        (lambda: Momentum(0.0), "lr must be > 0"),
+        (lambda: Adam(0.0), "lr must be > 0"),
+        (lambda: Adam(beta1=1.0), "beta1 must be in"),
         (lambda: Momentum(0.1, 1.0), "momentum must be in"),
         (lambda: Adam(beta2=-0.1), "beta2 must be in"),
         (lambda: Adam(eps=-1.0), "eps"),
@@ -141,3 +153,31 @@ def test_bad_hyperparameters(make, words):
 def test_adapter_refuses_what_is_no_rule():
     with pytest.raises(TypeError, match="rule must have"):
         TorchOptimizer([nn.Parameter(torch.ones(1))], 0.1)
+
+
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=["deepcopy", "pickle"]
+)
+def test_a_copy_of_the_adapter_goes_on(copy_of):
+    # catches: a rule that torch's own __getstate__ leaves behind
+    p = nn.Parameter(torch.ones(2))
+    optimizer = TorchOptimizer([p], Adam(0.1))
+    for _ in range(2):
+        p.grad = torch.ones(2)
+        optimizer.step()
+        optimizer = copy_of(optimizer)
+        p = optimizer.param_groups[0]["params"][0]
+    assert optimizer.state[p]["t"] == 2
+    torch.testing.assert_close(p.detach(), torch.full((2,), 0.8))
+
+
+def test_a_scheduler_may_end_at_rate_zero():
+    # catches: lr > 0 demanded at every step, where a cosine schedule ends at 0
+    p = nn.Parameter(torch.ones(2))
+    optimizer = TorchOptimizer([p], SGD(0.1))
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)
+    for _ in range(3):
+        p.grad = torch.ones(2)
+        optimizer.step()
+        scheduler.step()
+    torch.testing.assert_close(p.detach(), torch.full((2,), 1 - 0.1 - 0.05))

@@ -8,7 +8,8 @@ def test_streams_are_reproducible_and_differ():
     a, b = generator(0, "weights"), generator(0, "weights")
     assert torch.equal(torch.randn(5, generator=a), torch.randn(5, generator=b))
     seeds = {seed_of(s, *names) for s in range(50) for names in ((), ("a",), ("b",), ("a", "b"), (1,), ("1",))}
-    assert len(seeds) == 300  # catches: names joined without a separator, 1 and "1" taken as one
+    assert len(seeds) == 300  # catches: a name left out, 1 and "1" taken as one
+    assert seed_of(0, "a", "b") != seed_of(0, "astr:b")  # catches: names joined without a separator
 
 
 def test_numpy_generator_is_reproducible():
@@ -45,3 +46,9 @@ def test_fork_global_puts_back_after_an_error():
     with pytest.raises(ZeroDivisionError):
         draw_and_fail()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, numpy_generator(0)])
+def test_what_is_no_generator_is_refused_with_the_remedy(wrong):
+    with pytest.raises(TypeError, match=r"torch.Generator, got .*rng.generator\(seed\)"):
+        fork_global(wrong)

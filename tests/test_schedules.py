@@ -24,6 +24,8 @@ def test_constant_is_one():
 def test_bad_values():
     with pytest.raises(ValueError, match="every"):
         StepDecay(0)
+    with pytest.raises(ValueError, match="whole number"):
+        StepDecay(2.5)
     for factor in (0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="factor"):
             StepDecay(10, factor)
