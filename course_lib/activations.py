@@ -5,12 +5,13 @@ is (almost) zero. `get("tanh")` looks one up; `activation.f` goes wherever a cal
 Chapter: 03_backpropagation (derivatives), 06_activations.   Checked against: torch and autograd.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from course_lib.names import check_name
 
 __all__ = ["ACTIVATIONS", "Activation", "get"]
 
@@ -64,8 +65,5 @@ ACTIVATIONS: dict[str, Activation] = {
 
 def get(name: str) -> Activation:
     """Return the activation of that name. Raises: ValueError with the nearest name if there is none."""
-    if name not in ACTIVATIONS:
-        near = difflib.get_close_matches(name, ACTIVATIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(ACTIVATIONS)}"
-        raise ValueError(f"unknown activation {name!r}: {hint}")
+    check_name("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]

@@ -5,13 +5,13 @@ name the field uses, and `initialize_(model, scheme, generator)` applies it to a
 Chapter: 05_gradient_flow, 07_initialization.   Checked against: torch.nn.init, in distribution.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from course_lib.names import check_name
 from course_lib.rng import check_generator
 
 __all__ = ["SCHEMES", "Constant", "Normal", "VarianceScaling", "fans", "get", "initialize_"]
@@ -105,10 +105,7 @@ SCHEMES: dict[str, VarianceScaling | Constant] = {
 
 def get(name: str) -> VarianceScaling | Constant:
     """Return the scheme of that name. Raises: ValueError with the nearest name if there is none."""
-    if name not in SCHEMES:
-        near = difflib.get_close_matches(name, SCHEMES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(SCHEMES)}"
-        raise ValueError(f"unknown initialisation {name!r}: {hint}")
+    check_name("initialisation", name, SCHEMES)
     return SCHEMES[name]
 
 

@@ -5,7 +5,6 @@ Weights start as torch's own layers start them; `initialization.initialize_` dra
 Chapter: 02_networks_and_losses, 05_gradient_flow (residual), 21_convolutional_networks.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -13,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from course_lib.names import check_name
 from course_lib.rng import fork_global
 
 __all__ = ["MLP", "ConvNet", "ResidualMLP", "build", "count_parameters", "mlp_parameter_count"]
@@ -202,8 +202,5 @@ def build(name: str, *args, **options) -> nn.Module:
     name: "mlp", "convnet" or "residual_mlp"; the other arguments are its class's.
     Raises: ValueError with the nearest name if there is none.
     """
-    if name not in _MODELS:
-        near = difflib.get_close_matches(name, _MODELS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(_MODELS)}"
-        raise ValueError(f"unknown model {name!r}: {hint}")
+    check_name("model", name, _MODELS)
     return _MODELS[name](*args, **options)

@@ -19,5 +19,5 @@ def test_derivative_agrees_with_autograd(name):
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'sigmoid'"):
         get("sigmod")
-    with pytest.raises(ValueError, match="known names"):
+    with pytest.raises(ValueError, match="Known: identity, sigmoid"):
         get("xyz")

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "course_lib"
 
 # A module may import from lower levels only. Names are modules or packages of course_lib.
 LEVELS = [
-    {"rng", "device", "progress", "data"},
+    {"names", "rng", "device", "progress", "data"},
     {"activations", "losses", "initialization", "gradients", "optimizers", "schedules", "models", "checkpoints"},
     {"inputs", "resume"},
     {"training"},
@@ -20,7 +20,7 @@ LEVELS = [
     {"book", "cli", "bootstrap"},
 ]
 LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
-WITHIN = {("data", "rng"), ("cli", "book"), ("book", "book"), ("data", "data")}
+WITHIN = {("data", "rng"), ("data", "names"), ("cli", "book"), ("book", "book"), ("data", "data")}
 
 
 def imports(path):

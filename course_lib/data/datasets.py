@@ -6,10 +6,11 @@ import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
+
+from course_lib.names import check_name
 
 __all__ = ["Dataset", "load", "names"]
 
@@ -160,14 +161,6 @@ _SETS = {
 def names() -> tuple[str, ...]:
     """Return the names that `load` knows."""
     return tuple(_SETS)
-
-
-def check_name(what: str, given: str, known: Sequence[str]) -> None:
-    """Raise ValueError with the nearest name, and all of them, unless `given` is one of `known`."""
-    if given not in known:
-        near = get_close_matches(str(given).lower(), known, n=1, cutoff=0.0)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown {what} {given!r}: {hint}Known: {', '.join(known) or 'none'}")
 
 
 def load(name: str, split: str = "all", seed: int | None = None, **options) -> Dataset:

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import fetch_openml
 
-from course_lib.data.datasets import SPLITS, check_name
+from course_lib.data.datasets import SPLITS
 from course_lib.data.files import IMAGES, Images, data_folder, pin_file, pins_of, read, sha256_of
+from course_lib.names import check_name
 
 __all__ = ["fetch"]
 

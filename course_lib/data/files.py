@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from course_lib.data.datasets import SPLITS, Dataset, check_name
+from course_lib.data.datasets import SPLITS, Dataset
+from course_lib.names import check_name
 
 __all__ = ["cifar10", "data_folder", "fashion_mnist", "mnist"]
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from course_lib.data.datasets import SPLITS, Dataset, check_name
+from course_lib.data.datasets import SPLITS, Dataset
+from course_lib.names import check_name
 from course_lib.rng import numpy_generator
 
 __all__ = ["mnist1d", "mnist1d_templates"]

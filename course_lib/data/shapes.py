@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from course_lib.data.datasets import Dataset, check_name
+from course_lib.data.datasets import Dataset
 from course_lib.data.splits import largest_remainder
+from course_lib.names import check_name
 from course_lib.rng import generator
 
 __all__ = ["arrows", "shapes"]
