@@ -5,7 +5,9 @@ cells. A record also holds the key of `dependencies.execution_key`: with another
 """
 
 import contextlib
+import fcntl
 import os
+import shutil
 import sys
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import PurePosixPath
@@ -147,11 +149,23 @@ def _store(cache, page, notebook, data):
     from jupyter_cache.base import CacheBundleIn
 
     bundle = CacheBundleIn(notebook, page.file, data=data)
-    record = cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
-    for other in cache.list_cache_records():  # runs of earlier versions of this page
-        if other.uri == page.file and other.pk != record.pk:
-            with contextlib.suppress(KeyError):
-                cache.remove_cache(other.pk)
+    file = cache._get_notebook_path_cache(cache.create_hashed_notebook(notebook)[1])
+    with _alone(page.root):
+        if file.parent.is_dir() and not file.is_file():  # a process was killed while it wrote this run
+            shutil.rmtree(file.parent)
+        record = cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+        for other in cache.list_cache_records():  # runs of earlier versions of this page
+            if other.uri == page.file and other.pk != record.pk:
+                with contextlib.suppress(KeyError):
+                    cache.remove_cache(other.pk)
+
+
+@contextlib.contextmanager
+def _alone(root):
+    """Let one process at a time write to the cache: `make serve` may run beside `course book sync`."""
+    with open(cache_folder(root) / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _run_all(cache, runs, keys, workers):

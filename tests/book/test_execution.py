@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ def test_excluded_pages_do_not_run(book):
     page = book.write("homework/hw01", "raise NotImplementedError")
     book.config(exclude_patterns="[chapters/homework/*]")
     assert execute(book.root, [page]) == ([], [])
-    with pytest.raises(BookError, match=r"hw01.md: _config.yml excludes it"):
+    with pytest.raises(BookError, match=r"hw01.md: no current run → .*excludes it"):
         current_runs([page])
 
 
@@ -200,3 +201,32 @@ def test_a_page_without_header(book):
     assert isinstance(page, Page)
     with pytest.raises(BookError, match=r"01_a.md: code cells but no jupytext header"):
         execute(book.root, [page])
+
+
+def test_two_processes_do_not_write_to_the_cache_at_once(book):
+    """Catches: `make serve` and `course book sync` storing the same run, where one ended in FileExistsError."""
+    ran = book.root / "ran"
+    pages = [book.write("01_a", f"import pathlib; pathlib.Path({str(ran)!r}).touch(); print(1)")]
+    cache_folder(book.root).mkdir(parents=True)
+    with execution._alone(book.root):
+        thread = threading.Thread(target=execute, args=(book.root, pages))
+        thread.start()
+        while not ran.exists():
+            time.sleep(0.01)
+        thread.join(timeout=3)
+        assert thread.is_alive()
+        assert executed_notebooks(book.root, pages) == {}
+    thread.join(timeout=60)
+    assert names(executed_notebooks(book.root, pages)) == ["01_a"]
+
+
+def test_a_run_that_was_half_written_is_written_again(book):
+    """Catches: the folder that a killed process left, on which every later run failed."""
+    page = book.write("01_a", "print(1)")
+    execute(book.root, [page])
+    with execution._open_cache(book.root) as cache:
+        (record,) = cache.list_cache_records()
+        file = cache._get_notebook_path_cache(record.hashkey)
+    file.unlink()
+    assert names(execute(book.root, [page])[0]) == ["01_a"]
+    assert file.is_file()
