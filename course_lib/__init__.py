@@ -1,7 +1,16 @@
 """The library behind the book *Training Deep Neural Networks*.
 
-One module per concept: `course_lib.optimizers`, `course_lib.data`, … Importing this package imports
-none of them, so it costs milliseconds; each module brings in torch only when it is used.
+One module per concept. A module imports from the lines above it only, and a test holds it to that:
+
+    names  rng  device  progress            how errors, random numbers, threads and progress are handled
+    data                                    data sets, splits, preprocessing, batches
+    activations  losses  initialization  gradients  optimizers  schedules  models  checkpoints
+    inputs  resume                          what training checks first, and what a checkpoint of it holds
+    training                                one pure step, and the loop around it
+    plots                                   the only importer of matplotlib
+    book  cli  bootstrap                    the tools that make the book; the command `course`; the set-up
+
+Importing this package imports none of them, so it costs milliseconds.
 """
 
 __version__ = "0.1.0"

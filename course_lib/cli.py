@@ -115,14 +115,15 @@ def _data(groups):
     add = _commands(groups, "data", "Fetch and list the data sets.")
     fetch = add("fetch", _data_fetch, "Download a data set, check it and keep it.")
     fetch.add_argument("name", metavar="NAME")
+    fetch.add_argument("--force", action="store_true", help="download it although it is there")
     add("list", _data_list, "Print the names of all data sets.")
 
 
-def _data_fetch(name):
+def _data_fetch(name, force):
     from course_lib import data
 
     try:
-        print(data.fetch(name))
+        print(data.fetch(name, force=force))
     except (ValueError, OSError) as error:
         print(f"course: {error}", file=sys.stderr)
         return 1

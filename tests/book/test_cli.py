@@ -81,12 +81,16 @@ def test_data(monkeypatch, capsys):
     assert main(["data", "fetch", "mnits"]) == 1
     assert "mnist" in capsys.readouterr().err
 
-    def offline(name):
+    def offline(name, force):
+        asked.append((name, force))
         raise ConnectionError("offline: go online")
 
+    asked = []
     monkeypatch.setattr(data, "fetch", offline, raising=False)
     assert main(["data", "fetch", "mnist"]) == 1
     assert capsys.readouterr().err == "course: offline: go online\n"
+    main(["data", "fetch", "mnist", "--force"])
+    assert asked == [("mnist", False), ("mnist", True)]
 
 
 def test_help_is_quick():
