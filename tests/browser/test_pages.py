@@ -110,6 +110,16 @@ class TestDesktop(EveryPage):
     window = (1280, 900)
     widths = (1280, 800)
 
+    def test_formulas_fit_their_column(self, visit):
+        # Catches a last equation of three that a reader does not know is there: the box scrolls, but shows no bar.
+        visit.page.set_viewport_size(size(*self.window))
+        wide = visit.page.evaluate(
+            """[...document.querySelectorAll('mjx-container[display=true]')].filter(formula =>
+                formula.querySelector('mjx-math').getBoundingClientRect().width
+                    > formula.closest('section').getBoundingClientRect().width).map(formula => formula.textContent)"""
+        )
+        assert wide == []
+
     def test_figures_are_described(self, visit):
         # Sphinx writes the file's name where the alternative text is missing, and axe is content with that.
         undescribed = visit.page.evaluate(
