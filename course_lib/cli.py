@@ -55,12 +55,19 @@ def _book(groups):
     check.add_argument("chapters", **chapters)
     execute = add("execute", _book_execute, "Execute the chapters whose last run is not current.")
     execute.add_argument("chapters", **chapters)
-    execute.add_argument("--workers", type=int, help="chapters at once; default: the number of CPUs")
+    execute.add_argument("--workers", type=_at_least_one, help="chapters at once; default: the number of CPUs")
     execute.add_argument("--timeout", type=float, default=600, help="seconds for a chapter; default: 600")
     build = add("build", _book_build, "Execute what is stale and build the site.")
     build.add_argument("--no-execute", action="store_true", help="use the outputs at hand")
     serve = add("serve", _book_serve, "Build, serve on this machine, and build again on changes.")
     serve.add_argument("--port", type=int, default=8000)
+
+
+def _at_least_one(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
 
 
 def _book_sync(chapters, refresh):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from course_lib.losses import cross_entropy
+from course_lib.names import check_whole
 from course_lib.rng import fork_global
 
 __all__ = ["check_data", "check_settings"]
@@ -17,10 +18,9 @@ __all__ = ["check_data", "check_settings"]
 
 def check_settings(model: nn.Module, optimizer, epochs: int, val_data, restore_best: bool, checkpoint_every) -> None:
     """Refuse settings that do not fit together.   Raises: ValueError or TypeError."""
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}")
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every must be at least 1 update, got {checkpoint_every}")
+    check_whole("epochs", epochs)
+    if checkpoint_every is not None:
+        check_whole("checkpoint_every", checkpoint_every)
     if restore_best and val_data is None:
         raise ValueError("restore_best needs val_data: the best weights are those of the lowest val_loss")
     trained = {p for p in model.parameters() if p.requires_grad}
@@ -48,12 +48,12 @@ def check_data(model: nn.Module, x: Tensor, y: Tensor, rows: int, measures: Mapp
         try:
             out = functional_call(model, {n: b.clone() for n, b in model.named_buffers()}, (xb,))
         except (RuntimeError, ValueError, IndexError) as error:
-            dtype = next(model.parameters()).dtype
+            dtype, first = next(model.parameters()).dtype, "its first layer must fit the samples"
+            alone = "batch normalisation needs 2 samples or more in every batch, the last one too: change batch_size"
+            remedy = f"use x.to({dtype})" if xb.dtype != dtype else alone if len(xb) == 1 else first
             raise ValueError(
                 f"{name}: the model, with weights of {dtype}, can't take a batch of shape {tuple(xb.shape)} and "
-                f"{xb.dtype} ({error}). Its first layer must fit the samples; x.to({dtype}) changes their type; "
-                "batch normalisation needs at least 2 samples in every batch, the last one of an epoch too, so "
-                "change batch_size if it has 1"
+                f"{xb.dtype} ({error}): {remedy}"
             ) from error
         if measures["loss"] is cross_entropy and out.ndim == 2:
             low, high = int(y.min()), int(y.max())

@@ -37,6 +37,7 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
+        _check_activation(activation)
         _check_sizes(sizes)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
@@ -87,6 +88,7 @@ class ConvNet(nn.Module):
         stride: int = 2,
     ):
         super().__init__()
+        _check_activation(activation)
         if len(in_shape) not in (2, 3):
             raise ValueError(f"in_shape is (channels, length) or (channels, height, width), got {tuple(in_shape)}")
         kernels = [kernel] * len(channels) if isinstance(kernel, int) else list(kernel)
@@ -145,6 +147,7 @@ class ResidualMLP(nn.Module):
         growth: int = 4,
     ):
         super().__init__()
+        _check_activation(activation)
         if skip not in ("none", "add", "concat"):
             raise ValueError(f"skip is 'none', 'add' or 'concat', got {skip!r}")
         _check_sizes((n_in, width, n_out, growth))
@@ -182,6 +185,11 @@ def mlp_parameter_count(sizes: Sequence[int]) -> int:
     """
     _check_sizes(sizes)
     return sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+
+
+def _check_activation(activation: Callable) -> None:
+    if not callable(activation) or isinstance(activation, type):
+        raise TypeError(f"activation must be a function of a tensor such as torch.tanh, got {activation!r}")
 
 
 def _check_sizes(sizes: Sequence[int]) -> None:

@@ -159,3 +159,10 @@ def test_the_device_is_kept():
     x = normal(50, 3).cuda()
     for rule in (MeanSubtraction.fit(x), Standardizer.fit(x), Whitener.fit(x)):
         assert rule.inverse(rule(x)).device == x.device
+
+
+def test_a_constant_feature_is_named_only_by_names_that_fit():
+    # catches: an IndexError inside the error's own message
+    x = torch.tensor([[1.0, 5.0, 2.0], [2.0, 5.0, 3.0]])
+    with pytest.raises(ValueError, match="got 1 constant of 3: 1"):
+        Standardizer.fit(x, names=("a",))

@@ -82,7 +82,7 @@ def test_a_single_sample_in_a_batch_norm_batch_is_told_with_its_remedy():
     # catches: the error of the last batch of the first epoch, deep in torch
     model = MLP((6, 8, 3), generator=generator(0), batch_norm=True)
     settings = {"epochs": 1, "generator": generator(0), "device": "cpu"}
-    with pytest.raises(ValueError, match=r"shape \(1, 6\).*at least 2 samples.*change batch_size"):
+    with pytest.raises(ValueError, match=r"shape \(1, 6\).*2 samples or more.*change batch_size"):
         fit(model, (X, Y), SGD(0.1), batch_size=7, **settings)
     assert model.norms[0].num_batches_tracked == 0
     fit(model, (X, Y), SGD(0.1), batch_size=8, val_data=(X[:1], Y[:1]), **settings)  # evaluation can take one

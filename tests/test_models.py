@@ -119,3 +119,10 @@ def test_models_say_what_their_layers_do_not():
     assert "activation=relu" in repr(MLP((2, 2), get("relu"), generator=g))
     assert "activation=GELU" in repr(ConvNet((1, 8), (2,), 2, torch.nn.GELU(), generator=g))
     assert "skip=concat, activation=relu" in repr(ResidualMLP(2, 2, 1, 2, generator=g, skip="concat"))
+
+
+@pytest.mark.parametrize("activation", ["tanh", torch.nn.ReLU, None])
+def test_an_activation_that_is_no_function_is_refused_at_once(activation):
+    for make in (lambda a, g: MLP((2, 3, 2), a, generator=g), lambda a, g: ResidualMLP(2, 3, 1, 2, a, generator=g)):
+        with pytest.raises(TypeError, match="activation must be a function"):
+            make(activation, generator(0))

@@ -9,7 +9,7 @@ import time
 
 import yaml
 
-from course_lib.book.execution import execute, missing_runs
+from course_lib.book.execution import alone, execute, missing_runs
 from course_lib.book.pages import BookError, find_pages, read_config, write_text
 
 __all__ = ["build", "trim"]
@@ -26,6 +26,11 @@ def build(root, run=True):
     Raises: BookError, with everything that failed printed before; then the site is not touched if it was
     a chapter that failed.
     """
+    with alone(root):
+        return _build(root, run)
+
+
+def _build(root, run):
     start = time.monotonic()
     index = root / "_build" / "html" / "index.html"
     stamp = root / "_build" / ".built"

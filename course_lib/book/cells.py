@@ -127,7 +127,7 @@ def _outside(call, name):
 
 def _clocks(call, name):
     if CLOCKS.fullmatch(name):
-        yield f"{name} differs from run to run", "count steps or operations; times belong into `make bench`"
+        yield f"{name} differs from run to run", "count steps or operations"
 
 
 def _global_seeds(call, name):

@@ -84,7 +84,12 @@ def _pair(page):
         return
     source, pair = source_notebook(page).cells, read_pair(page).cells
     for index, what in _differences(source, pair):
-        yield Problem(file, what, f"edit {page.file} instead, then {remedy}", None if index is None else index + 1)
+        yield Problem(
+            file,
+            what,
+            f"{remedy} (what was edited in the notebook is lost: put it into {page.file} first)",
+            None if index is None else index + 1,
+        )
     for index, cell in enumerate(pair):
         for what, remedy_ in _outputs(cell, remedy):
             yield Problem(file, what, remedy_, index + 1)
@@ -106,7 +111,7 @@ def _differences(source, pair):
         if s.cell_type != p.cell_type:
             yield index, f"a {p.cell_type} cell, but {s.cell_type} in the source"
         elif s.source != p.source:
-            yield index, "edited by hand: it differs from the source"
+            yield index, "differs from the source"
         elif tags(s) != tags(p):
             yield index, f"tags {tags(p)}, but {tags(s)} in the source"
         elif s.metadata != p.metadata:

@@ -16,7 +16,7 @@ from course_lib.book.dependencies import execution_key
 from course_lib.book.kernels import Run
 from course_lib.book.pages import BookError, read_config
 
-__all__ = ["TIMEOUT", "cache_folder", "current_runs", "execute", "executed_notebooks", "missing_runs"]
+__all__ = ["TIMEOUT", "alone", "cache_folder", "current_runs", "execute", "executed_notebooks", "missing_runs"]
 
 TIMEOUT = 600  # seconds for a whole chapter
 
@@ -150,7 +150,7 @@ def _store(cache, page, notebook, data):
 
     bundle = CacheBundleIn(notebook, page.file, data=data)
     file = cache._get_notebook_path_cache(cache.create_hashed_notebook(notebook)[1])
-    with _alone(page.root):
+    with alone(page.root, "cache"):
         if file.parent.is_dir() and not file.is_file():  # a process was killed while it wrote this run
             shutil.rmtree(file.parent)
         record = cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
@@ -161,10 +161,20 @@ def _store(cache, page, notebook, data):
 
 
 @contextlib.contextmanager
-def _alone(root):
-    """Let one process at a time write to the cache: `make serve` may run beside `course book sync`."""
-    with open(cache_folder(root) / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def alone(root, what="build"):
+    """Let one process at a time build, or write to the cache: `make serve` may run beside `make book`."""
+    folder = root / "_build"
+    try:
+        folder.mkdir(exist_ok=True)
+        file = open(folder / f".{what}.lock", "w")  # noqa: SIM115 - closed below, with the lock
+    except OSError as error:
+        raise BookError(f"{folder} cannot be written ({error.strerror}) → correct its owner and rights") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another {what} of this book to end …", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

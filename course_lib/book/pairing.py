@@ -131,6 +131,9 @@ def _text_outputs(page, index, outputs):
     kept = []
     for output in outputs:
         if output.output_type == "stream":
+            if kept and kept[-1].get("name") == output.name:  # the kernel cuts where it happens to flush
+                kept[-1].text += output.text
+                continue
             kept.append(nbformat.v4.new_output("stream", name=output.name, text=output.text))
             continue
         other = set(output.get("data", {})) - {TEXT} - NOT_COMPARED

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from course_lib.data.datasets import Dataset
+from course_lib.names import check_whole
 
 __all__ = ["as_tensors", "batches_per_epoch", "epoch_batches"]
 
@@ -18,8 +19,7 @@ def batches_per_epoch(n: int, batch_size: int, drop_last: bool = False) -> int:
     Raises: ValueError if batch_size is below 1 or above n.
     Chapter: 01_data_preparation.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    check_whole("batch_size", batch_size)
     if batch_size > n:
         raise ValueError(f"batch_size must be at most the number of samples, {n}, got {batch_size}")
     return n // batch_size if drop_last else -(-n // batch_size)

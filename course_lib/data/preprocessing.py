@@ -83,6 +83,7 @@ class Standardizer:
         mean, scale = _trim(mean, dims).to(x.dtype), _trim(scale, dims).to(x.dtype)
         flat = _trim(x.amax(dims, keepdim=True) == x.amin(dims, keepdim=True), dims) | (scale == 0)
         if flat.any() and constant == "error":
+            names = names if len(names) == flat.numel() else ()
             where = [i[0] if len(i) == 1 else tuple(i) for i in flat.nonzero().tolist()]
             shown = [str(names[i]) if names and isinstance(i, int) else str(i) for i in where[:10]]
             more = f" and {len(where) - 10} more" if len(where) > 10 else ""

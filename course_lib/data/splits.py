@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from course_lib.names import check_whole
+
 __all__ = ["Split", "k_fold", "split", "stratified_k_fold"]
 
 _PARTS = ("train", "val", "test")
@@ -65,7 +67,7 @@ def split(
 
     order = _permutation(n, generator)
     result = Split(*(order[part[order] == p] for p in range(3)))
-    _check_parts(result, fractions, labels, n)
+    _check_parts(result, fractions, labels, n, stratify)
     return Split(*(indices.to(generator.device) for indices in result))
 
 
@@ -77,7 +79,9 @@ def k_fold(n: int, k: int, generator: Generator) -> Iterator[tuple[Tensor, Tenso
     Chapter: 01_data_preparation.   Checked against: its properties, under Hypothesis.
     """
     generator = _checked(generator)
-    if k < 2 or k > n:
+    check_whole("n", n)
+    check_whole("k", k, low=2)
+    if k > n:
         raise ValueError(f"k-fold needs 2 ≤ k ≤ n, got k={k} for n={n} samples: k = 5 or 10 is usual")
     fold = torch.empty(n, dtype=torch.int64)
     fold[_permutation(n, generator)] = torch.arange(n) % k
@@ -95,8 +99,7 @@ def stratified_k_fold(labels: Tensor | Sequence[int], k: int, generator: Generat
     n, labels = _n_and_labels(labels)
     if labels is None:
         raise ValueError(f"stratified_k_fold needs the labels, got only n={n}: use k_fold, or pass labels")
-    if k < 2:
-        raise ValueError(f"k-fold needs k of at least 2, got {k}")
+    check_whole("k", k, low=2)
     classes, counts = labels.unique(return_counts=True)
     if int(counts.min()) < k:
         small = [f"{c} ({m})" for c, m in zip(classes.tolist(), counts.tolist(), strict=True) if m < k]
@@ -183,7 +186,7 @@ def _grouped_parts(n: int, groups, fractions: Sequence[float], generator: Genera
     return part_of_group[group]
 
 
-def _check_parts(result: Split, fractions: Sequence[float], labels: Tensor | None, n: int) -> None:
+def _check_parts(result: Split, fractions: Sequence[float], labels: Tensor | None, n: int, stratify: bool) -> None:
     for name, indices, fraction in zip(_PARTS, result, fractions, strict=True):
         if fraction == 0:
             continue
@@ -195,9 +198,10 @@ def _check_parts(result: Split, fractions: Sequence[float], labels: Tensor | Non
         if labels is not None:
             missing = sorted(set(labels.tolist()) - set(labels[indices].tolist()))
             if missing:
+                has = ", ".join(f"{c} ({int((labels == c).sum())} in all)" for c in missing)
+                remedy = "collect more of it, or join rare classes" if stratify else "use stratify=True or more data"
                 raise ValueError(
-                    f"the {name} part ({len(indices)} samples) would have no sample of class "
-                    f"{', '.join(map(str, missing))}: use stratify=True, a larger fraction or more data; "
+                    f"the {name} part ({len(indices)} samples) would have no sample of class {has}: {remedy}; "
                     "pass n instead of labels to allow it"
                 )
 

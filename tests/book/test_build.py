@@ -11,7 +11,7 @@ import pytest
 from course_lib.book import build as build_module
 from course_lib.book import serve as serve_module
 from course_lib.book.build import build, trim
-from course_lib.book.execution import current_runs
+from course_lib.book.execution import alone, current_runs
 from course_lib.book.pages import BookError
 from course_lib.book.pairing import sync
 
@@ -162,3 +162,15 @@ def test_serve_listens_on_this_machine_only_and_says_when_a_port_is_taken(book):
             serve_module.serve(book.root, port)
     with pytest.raises(BookError, match="from 0 to 65535, got 70000"):
         serve_module.serve(book.root, 70000)
+
+
+def test_a_second_build_waits_for_the_first(book, capsys):
+    """Catches: two builds in one folder, where Sphinx ended in a missing searchindex.js.tmp."""
+    with alone(book.root):
+        thread = threading.Thread(target=build, args=(book.root,))
+        thread.start()
+        thread.join(timeout=2)
+        assert thread.is_alive()
+    thread.join(timeout=120)
+    assert (book.root / "_build" / "html" / "index.html").is_file()
+    assert "waiting for another build" in capsys.readouterr().err

@@ -87,7 +87,7 @@ def test_orphan_notebook(chapter):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c[3].update(source="print(2)"), "cell 4: edited by hand"),
+        (lambda c: c[3].update(source="print(2)"), "cell 4: differs from the source"),
         (lambda c: c.insert(2, c.pop(3)), "cell 3: the cells are in another order"),
         (lambda c: c[2]["metadata"].update(tags=["hide-input"]), "cell 3: tags ['hide-input'], but"),
         (lambda c: c[0].update(metadata={"x": 1}), "cell 1: its options differ"),

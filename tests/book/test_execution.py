@@ -208,7 +208,7 @@ def test_two_processes_do_not_write_to_the_cache_at_once(book):
     ran = book.root / "ran"
     pages = [book.write("01_a", f"import pathlib; pathlib.Path({str(ran)!r}).touch(); print(1)")]
     cache_folder(book.root).mkdir(parents=True)
-    with execution._alone(book.root):
+    with execution.alone(book.root, "cache"):
         thread = threading.Thread(target=execute, args=(book.root, pages))
         thread.start()
         while not ran.exists():

@@ -169,3 +169,18 @@ def test_sync_repairs_a_broken_notebook(book):
         read_pair(page)
     sync([page], fake("1"))
     assert read_pair(page).cells[1].outputs[0].text == "1"
+
+
+def test_what_a_cell_prints_in_pieces_is_one_output(book):
+    """Catches: spurious differences, because a kernel cuts its stream where it happens to flush."""
+    page = book.write("01_a", "print(1); print(2)")
+
+    def in_pieces(pages):
+        notebook = page.notebook.copy()
+        code = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        code.outputs = [new_output("stream", name="stdout", text=text) for text in ("1\n", "2\n")]
+        return {page: notebook}
+
+    sync([page], in_pieces)
+    (output,) = read_pair(page).cells[-1].outputs
+    assert output.text == "1\n2\n"
