@@ -4,10 +4,14 @@ One module per concept. A module imports from the lines above it only, and a tes
 
     names  rng  device  progress            how errors, random numbers, threads and progress are handled
     data                                    data sets, splits, preprocessing, batches
-    activations  losses  initialization  gradients  optimizers  schedules  models  checkpoints
+    activations  losses  initialization  gradients  models  checkpoints
+    optimizers  schedules  clipping  regularization      rules and what surrounds their steps
     inputs  resume                          what training checks first, and what a checkpoint of it holds
     training                                one pure step, and the loop around it
+    statistics  designs  cards              intervals and verdicts; what a claim compares; how it shows itself
+    trials                                  from a frame of runs to the scores that a claim compares
     plots                                   the only importer of matplotlib
+    claims                                  a sentence, declared before the run, and its verdict
     book  cli  bootstrap                    the tools that make the book; the command `course`; the set-up
 
 Importing this package imports none of them, so it costs milliseconds.

@@ -8,13 +8,14 @@ import hashlib
 import io
 import os
 import platform
+import re
 import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-__all__ = ["CheckpointError", "load", "save"]
+__all__ = ["CheckpointError", "digest_of", "load", "plain_name", "save"]
 
 _MAGIC = b"course checkpoint 1 "
 
@@ -95,3 +96,17 @@ def _environment() -> dict[str, str]:
         "machine": platform.machine(),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def plain_name(thing) -> str:
+    """Return a text for a setting that is the same in every process: no address in memory."""
+    named = f"{thing.__module__}.{thing.__qualname__}" if hasattr(thing, "__qualname__") else repr(thing)
+    return re.sub(r" at 0x\w+", "", named)
+
+
+def digest_of(tensors) -> str:
+    """Return the SHA-256 of the tensors' values."""
+    digest = hashlib.sha256()
+    for t in tensors:
+        digest.update(t.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

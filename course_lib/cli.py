@@ -142,7 +142,64 @@ def _data_list():
     print("\n".join(data.names()))
 
 
-GROUPS = (_book, _data)
+def _claims(groups):
+    add = _commands(groups, "claims", "The claims of the book and their verdicts.")
+    add("list", _claims_list, "Print every claim with its verdict, from the notebooks as they are.")
+    show = add("show", _claims_show, "Print the declaration and the record of a claim.")
+    show.add_argument("name", metavar="ID", help="such as he-for-relu")
+    run = add("run", _claims_run, "Run the chapters that hold the claims; fail if a verdict is not the committed one.")
+    run.add_argument("names", nargs="*", metavar="ID", help="such as he-for-relu; default: all")
+
+
+def _entries(names=()):
+    from course_lib.book import ledger
+    from course_lib.book.pages import find_pages, find_root
+
+    return ledger.find(ledger.entries(find_pages(find_root())), names)
+
+
+def _claims_list():
+    _print_claims(_entries())
+
+
+def _print_claims(entries):
+    from course_lib.cards import effect
+
+    rows = [
+        (
+            entry.id,
+            entry.page.name,
+            *((entry.record["verdict"], effect(entry.record)) if entry.record else ("no record", "")),
+        )
+        for entry in entries
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    for *words, size in rows:
+        print("  ".join([*(word.ljust(width) for word, width in zip(words, widths, strict=True)), size]).rstrip())
+
+
+def _claims_show(name):
+    from course_lib.book.pages import BookError
+    from course_lib.cards import verdict_text
+
+    entry = _entries([name])[0]
+    if entry.record is None:
+        raise BookError(f"{entry.page.pair.name} has no record of {name} → course book sync {entry.page.name}")
+    print(verdict_text(entry.record))
+    print(f"  Chapter: {entry.page.file}")
+
+
+def _claims_run(names):
+    from course_lib.book.ledger import changes
+
+    fresh, differences = changes(_entries(names))
+    _print_claims(fresh)
+    for line in differences:
+        print(f"course: {line}", file=sys.stderr)
+    return 1 if differences else 0
+
+
+GROUPS = (_book, _claims, _data)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,9 +16,16 @@ from course_lib.rng import fork_global
 __all__ = ["check_data", "check_settings"]
 
 
-def check_settings(model: nn.Module, optimizer, epochs: int, val_data, restore_best: bool, checkpoint_every) -> None:
+def check_settings(
+    model: nn.Module, optimizer, epochs: int, val_data, restore_best, checkpoint_every, patience, follows_val
+) -> None:
     """Refuse settings that do not fit together.   Raises: ValueError or TypeError."""
     check_whole("epochs", epochs)
+    for name, value in (("patience", patience), ("a schedule that follows the validation loss", follows_val)):
+        if value and val_data is None:
+            raise ValueError(f"{name} needs val_data: give fit a validation set")
+    if patience is not None:
+        check_whole("patience", patience)
     if checkpoint_every is not None:
         check_whole("checkpoint_every", checkpoint_every)
     if restore_best and val_data is None:

@@ -4,10 +4,18 @@ Every loss here is a mean over the batch, never a sum, so its size and that of i
 on the batch size. Chapter: 02_networks_and_losses.   Checked against: torch.nn.functional, 1e-12.
 """
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["accuracy", "binary_cross_entropy", "cross_entropy", "mean_squared_error"]
+from course_lib.names import check_fraction
+
+__all__ = ["SmoothedCrossEntropy", "accuracy", "binary_cross_entropy", "cross_entropy", "mean_squared_error"]
+
+
+_NO_LABEL = -(2**63)  # F.cross_entropy leaves out label −100 without a word: here no label that occurs is left out
 
 
 def _check_labels(name: str, logits: Tensor, labels: Tensor) -> None:
@@ -30,7 +38,36 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Raises: ValueError if the shapes do not fit or the labels are not int64.
     """
     _check_labels("cross_entropy", logits, labels)
-    return -torch.log_softmax(logits, dim=1).gather(1, labels[:, None]).mean()
+    return F.cross_entropy(logits, labels, ignore_index=_NO_LABEL)
+
+
+@dataclass(frozen=True)
+class SmoothedCrossEntropy:
+    r"""Cross-entropy with smoothed labels: the true class counts 1 − s, and s is spread over all K classes.
+
+    L = mean over n of  −Σₖ q_nk log softmax(z_n)_k,   q_nk = (1−s) [k = yₙ] + s/K
+
+    With s > 0 the loss is least at finite logits. The true class gets 1 − s + s/K, as in PyTorch and Keras.
+
+    smoothing: s in [0, 1); a tensor of shape () is one run's value.   Called with logits and labels as
+    `cross_entropy`.   Returns: () in nats.
+    Raises: ValueError for s outside [0, 1), and as `cross_entropy`.
+    Source: Szegedy et al. 2016, §7.   Chapter: 17_data_augmentation.
+    Checked against: torch.nn.functional.cross_entropy(label_smoothing=s).
+    """
+
+    smoothing: float | Tensor = 0.1
+
+    def __post_init__(self):
+        check_fraction("smoothing", self.smoothing)
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, shape ()."""
+        _check_labels("SmoothedCrossEntropy", logits, labels)
+        log_p = torch.log_softmax(logits, dim=1)
+        true_class = -log_p.gather(1, labels[:, None]).mean()
+        every_class = -log_p.mean()
+        return (1 - self.smoothing) * true_class + self.smoothing * every_class
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -46,7 +83,7 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
             "binary_cross_entropy needs logits and targets of one shape, "
             f"got {tuple(logits.shape)} and {tuple(targets.shape)}"
         )
-    return (torch.nn.functional.softplus(logits) - targets * logits).mean()
+    return (F.softplus(logits) - targets * logits).mean()
 
 
 def mean_squared_error(predictions: Tensor, targets: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from course_lib.dropout import Dropout
 from course_lib.names import check_name
 from course_lib.rng import fork_global
 
@@ -22,7 +23,8 @@ class MLP(nn.Module):
     """Multilayer perceptron: aˡ = f(Wˡ aˡ⁻¹ + bˡ), and no activation after the last layer.
 
     sizes: units per layer, input first, (64, 32, 10).   activation: callable on tensors.
-    batch_norm: normalise before each activation.   dropout: probability in [0, 1) after each activation.
+    batch_norm: normalise before each activation.   dropout: probability in [0, 1)
+    after each activation, or None for no such layer.
     Shapes: (N, …) flattened to (N, sizes[0]) → (N, sizes[-1]).
     Raises: ValueError for fewer than two sizes, a size below 1, or a dropout outside [0, 1).
     """
@@ -34,18 +36,16 @@ class MLP(nn.Module):
         *,
         generator: torch.Generator,
         batch_norm: bool = False,
-        dropout: float = 0.0,
+        dropout: float | None = None,
     ):
         super().__init__()
         _check_activation(activation)
         _check_sizes(sizes)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
         hidden = sizes[1:-1]
         with fork_global(generator):
             self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(nn.BatchNorm1d(n) for n in hidden) if batch_norm else None
-        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.dropout = None if dropout is None else Dropout(dropout)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,15 +3,15 @@
 The run is that of `training.fit`; `checkpoints` writes and reads the file. Chapter: 24_training_recipe.
 """
 
-import hashlib
-import re
 import warnings
 
 import torch
 
+from course_lib.checkpoints import digest_of, plain_name
+
 __all__ = ["content", "restore", "settings"]
 
-_PLAIN = ("step", "epoch", "position", "order", "stopped", "best_weights")
+_PLAIN = ("step", "epoch", "position", "order", "stopped", "best_weights", "key")
 
 
 def settings(run, batch_size: int, **data) -> dict:
@@ -25,22 +25,23 @@ def settings(run, batch_size: int, **data) -> dict:
     return {
         **{f"module {n}": f"{type(m).__name__}({m.extra_repr()})" for n, m in run.model.named_modules()},
         **{n: f"{tuple(p.shape)} {p.dtype} trained: {p.requires_grad}" for n, p in run.model.named_parameters()},
-        "optimizer": _name(run.optimizer) if run.is_rule else f"{type(run.optimizer).__name__} {groups}",
-        "schedule": _name(run.schedule),
-        "loss": _name(run.loss),
+        "optimizer": plain_name(run.optimizer) if run.is_rule else f"{type(run.optimizer).__name__} {groups}",
+        **{name: plain_name(getattr(run.change, name)) for name in ("penalty", "clip", "constraint")},
+        **{name: plain_name(getattr(run, name)) for name in ("schedule", "loss", "augment", "patience")},
         "batch_size": batch_size,
         "generator": run.generator.device.type,
-        **{name: None if pair is None else _digest(pair) for name, pair in data.items()},
+        **{name: None if pair is None else digest_of(pair) for name, pair in data.items()},
     }
 
 
 def content(run) -> dict:
     """Return everything that `restore` needs, as plain values."""
     run.read_losses()
-    state = {n: s._asdict() for n, s in run.state.items()} if run.is_rule else run.optimizer.state_dict()
+    state = run.state._asdict() if run.is_rule else run.optimizer.state_dict()
     return {name: getattr(run, name) for name in _PLAIN} | {
         "weights": run.model.state_dict(),
         "optimizer": state,
+        "pace": None if run.pace is None else run.pace._asdict(),
         "history": vars(run.history),
         "generator": run.generator.get_state(),
         "device": run.device.type,
@@ -53,12 +54,11 @@ def restore(run, saved: dict) -> None:
     """Put back what `content` gave.   Warns: UserWarning where the run was on another kind of device."""
     for name in _PLAIN:
         setattr(run, name, saved[name])
-    run.order = run.order.to(run.device)
+    run.order, run.key = run.order.to(run.device), run.key.to(run.device)
+    run.pace = None if run.pace is None else type(run.pace)(**saved["pace"])
     run.model.load_state_dict(saved["weights"])
     if run.is_rule:
-        for name, p in run.params.items():
-            fields = {k: v.to(p.device) for k, v in saved["optimizer"][name].items()}
-            run.state[name] = type(run.state[name])(**fields)
+        run.state = type(run.state)(**{name: v.to(run.device) for name, v in saved["optimizer"].items()})
     else:
         run.optimizer.load_state_dict(saved["optimizer"])
     vars(run.history).update(saved["history"])
@@ -72,16 +72,3 @@ def restore(run, saved: dict) -> None:
         )
     elif saved["cuda_generator"] is not None:
         torch.cuda.set_rng_state(saved["cuda_generator"], run.device)
-
-
-def _name(thing) -> str:
-    """Return a text that is the same in every process: no address in memory."""
-    named = f"{thing.__module__}.{thing.__qualname__}" if hasattr(thing, "__qualname__") else repr(thing)
-    return re.sub(r" at 0x\w+", "", named)
-
-
-def _digest(tensors) -> str:
-    digest = hashlib.sha256()
-    for t in tensors:
-        digest.update(t.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -52,19 +52,20 @@ class fork_global:
 
     For code that can only draw from the global generator, such as `torch.nn.Linear`'s constructor and
     `torch.nn.Dropout`. What is drawn inside depends on `generator` alone, and nothing leaks out.
+    seed: the number drawn from the generator, on [0, 2⁶²).
     Raises: TypeError if generator is none.
     """
 
     def __init__(self, generator: torch.Generator):
         check_generator(generator)
-        self._seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        self.seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
     def __enter__(self):
         self._cpu = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        torch.default_generator.manual_seed(self._seed)
+        torch.default_generator.manual_seed(self.seed)
         for index in range(len(self._cuda)):
-            torch.cuda.default_generators[index].manual_seed(self._seed)
+            torch.cuda.default_generators[index].manual_seed(self.seed)
         return self
 
     def __exit__(self, *exc):

@@ -1,8 +1,8 @@
 """Training: one pure step, and the loop around it.
 
-`make_step` gives the step as a pure function of (params, buffers, state, t, x, y), for running many
-networks at once; `fit` is the loop for one `nn.Module`, with one of our rules or any torch optimiser.
-Both apply a rule through `apply_rule`, and a test holds them to the same weights.
+`make_step` gives the step as a pure function, for running many networks at once; `fit` is the loop for one
+`nn.Module`, with one of our rules or any torch optimiser. Both change the weights through one `Update`, and a
+test holds them to the same weights.
 Chapter: 01_data_preparation (batches, epochs), 03_backpropagation (the step), 24_training_recipe.
 """
 
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
-from course_lib import checkpoints, resume
+from course_lib import checkpoints, noise, resume
 from course_lib.data import as_tensors, batches_per_epoch
 from course_lib.device import best_device
+from course_lib.flat import Layout
 from course_lib.inputs import check_data, check_settings
 from course_lib.losses import accuracy, cross_entropy
 from course_lib.optimizers import Rule, with_lr
@@ -26,38 +27,68 @@ from course_lib.progress import bar as progress_bar
 from course_lib.rng import fork_global
 from course_lib.schedules import Constant
 
-__all__ = ["DivergedError", "Event", "History", "apply_rule", "evaluate", "fit", "make_step"]
+__all__ = ["DivergedError", "Event", "History", "Update", "evaluate", "fit", "make_step"]
 
 
-def apply_rule(rule: Rule, schedule, params: Mapping, grads: Mapping, state: Mapping, t: int):
-    """Return (params, state) after update t: the rule on every parameter, at the scheduled rate.
+@dataclass(frozen=True)
+class Update:
+    """What happens to the weights once the gradient is there: penalty, clipping, rule, constraint, in this order.
 
-    params, grads, state: dicts with the same keys.   t: this update's number, from 1; the schedule is
-    asked for the factor after t − 1 finished ones. Pure: nothing is changed in place.
-    """
-    rule = with_lr(rule, rule.lr * schedule(t - 1))
-    moved = {name: rule.step(w, grads[name], state[name], t) for name, w in params.items()}
-    return {n: w for n, (w, _) in moved.items()}, {n: s for n, (_, s) in moved.items()}
-
-
-def make_step(model: nn.Module, rule: Rule, loss: Callable = cross_entropy, schedule=Constant()):  # noqa: B008
-    """Return step(params, buffers, state, t, x, y) → (params, buffers, state, loss), a pure function.
-
-    params, buffers: dicts by name, as of `model.named_parameters()` and `named_buffers()`. A parameter that
-    is left out of params stays at the model's own value: so are weights frozen.
-    state: {name: rule.init(w)}.   t: this update's number, from 1.   x, y: one batch.
-    Nothing is changed in place, so the step can be mapped over a leading axis of runs with
-    `torch.func.vmap`.
+    rule: an update rule.   clip: a function of the gradients by name, or None.
+    penalty: has gradient(weights) by name, which is added to the loss's gradients before clipping; or None.
+    constraint: a function of (weights before, weights after, learning rate) by name, or None.
+    The last three may also be tuples of such things, which are applied in turn.
     """
 
-    def batch_loss(params, buffers, x, y):
-        buffers = {name: b.clone() for name, b in buffers.items()}  # batch norm writes into its buffers
-        return loss(functional_call(model, (params, buffers), (x,)), y), buffers
+    rule: Rule
+    penalty: object = None
+    clip: object = None
+    constraint: object = None
 
-    def step(params, buffers, state, t, x, y):
-        grads, (value, buffers) = grad_and_value(batch_loss, has_aux=True)(params, buffers, x, y)
-        params, state = apply_rule(rule, schedule, params, grads, state, t)
-        return params, buffers, state, value
+    def __call__(self, layout: Layout, w: Tensor, g: Tensor, state, t, factor):
+        """Return (w, state) after update t. Pure: nothing is changed in place.
+
+        w, g: weights and the loss's gradient as vectors (P,) in this layout.   t: from 1.
+        factor: what the schedule makes of the rule's learning rate in this update.
+        """
+        rule = with_lr(self.rule, self.rule.lr * factor)
+        before = layout.unpack(w)
+        for penalty in _each(self.penalty):
+            g = g + layout.pack(penalty.gradient(before))
+        for clip in _each(self.clip):
+            g = layout.pack(clip(layout.unpack(g)))
+        w, state = rule.step(w, g, state, t)
+        for constraint in _each(self.constraint):
+            w = layout.pack(constraint(before, layout.unpack(w), rule.lr))
+        return w, state
+
+
+def _each(thing) -> tuple:
+    return () if thing is None else thing if isinstance(thing, tuple) else (thing,)
+
+
+def make_step(model: nn.Module, layout: Layout, augment: Callable | None = None):
+    """Return step(update, loss, w, buffers, state, key, t, factor, x, y) → (w, buffers, state, value), a pure function.
+
+    layout: of the parameters that are trained; the others stay at the model's own value.
+    update: an `Update`.   loss: (outputs, y) → scalar.   w: (P,) weights in the layout.   buffers: by name.
+    state: update.rule.init(w).   key: () int64, the run's, from which dropout and augmentation draw.
+    t: this update's number, from 1.   factor: on the learning rate.   x, y: one batch.
+    augment: (x, y) → (x, y) on a batch, drawing from `noise.uniform`.
+    Nothing is changed in place, so the step can be mapped over a leading axis of runs with `torch.func.vmap`.
+    """
+
+    def step(update, loss, w, buffers, state, key, t, factor, x, y):
+        def batch_loss(w):
+            new = {name: b.clone() for name, b in buffers.items()}  # batch norm writes into its buffers
+            with noise.stream(key, t):
+                batch = (x, y) if augment is None else augment(x, y)
+                out = functional_call(model, (layout.unpack(w), new), (batch[0],))
+            return loss(out, batch[1]), new
+
+        g, (value, new) = grad_and_value(batch_loss, has_aux=True)(w)
+        w, state = update(layout, w, g, state, t, factor)
+        return w, new, state, value
 
     return step
 
@@ -153,6 +184,11 @@ def fit(
     loss: Callable = cross_entropy,
     metrics: Mapping[str, Callable] | None = None,
     schedule=None,
+    penalty=None,
+    clip=None,
+    constraint=None,
+    augment: Callable | None = None,
+    patience: int | None = None,
     callbacks: Iterable[Callable[[Event], bool | None]] = (),
     restore_best: bool = False,
     device: torch.device | str | None = None,
@@ -164,9 +200,11 @@ def fit(
 
     data, val_data: a Dataset or a pair (x, y).   optimizer: one of our rules, or a torch optimiser that
     was made from model.parameters().   epochs: passes over the data in all, those before a resume counted.
-    generator: draws the order of the batches and whatever the model draws (dropout).
+    generator: draws the order of the batches, and the seed of whatever the model draws (dropout).
     loss, metrics: (outputs, y) → scalar mean. They are tried on a few samples first, as the model is.
-    schedule: factor on the learning rate by finished steps.
+    schedule: factor on the learning rate by finished steps, or by the validation loss.
+    penalty, clip, constraint: as in `Update`.   augment: (x, y) → (x, y) on each batch, drawn from `noise`.
+    patience: end after this many epochs in a row without a val_loss below the lowest so far.
     callbacks: called after every update with an Event; True ends the run, for a resume too.
     restore_best: end with the weights of the lowest val_loss instead of the last ones.
     device: where to train; the data are put there once. Default: CUDA if there is one, else the CPU.
@@ -185,7 +223,8 @@ def fit(
     metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
     callbacks = tuple(callbacks)
     per_epoch = batches_per_epoch(len(x), batch_size)
-    check_settings(model, optimizer, epochs, val_data, restore_best, checkpoint_every)
+    follows_val = hasattr(schedule, "update")
+    check_settings(model, optimizer, epochs, val_data, restore_best, checkpoint_every, patience, follows_val)
     device = best_device() if device is None else torch.device(device)
     model.to(device)
     x, y = x.to(device), y.to(device)
@@ -193,8 +232,9 @@ def fit(
         val_data = tuple(t.to(device) for t in val_data)
         check_data(model.eval(), *val_data, 2, {"loss": loss, **metrics}, "val_data")
     check_data(model.train(), x, y, len(x) % batch_size or batch_size, {"loss": loss}, "data")
-    with fork_global(generator):
-        run = _Run(model, optimizer, schedule, loss, generator, device)
+    with fork_global(generator) as fork:
+        update = Update(optimizer, penalty, clip, constraint)
+        run = _Run(model, update, schedule, loss, augment, patience, generator, device, fork.seed)
         try:
             if checkpoint is not None:
                 settings = resume.settings(run, batch_size, data=(x, y), val_data=val_data)
@@ -212,7 +252,7 @@ def fit(
                     bar.update()
                     if callbacks:
                         event = Event(model, run.step, run.epoch + (record is None), record, run.history)
-                        run.stopped = True in [callback(event) for callback in callbacks]
+                        run.stopped |= True in [callback(event) for callback in callbacks]
                     due = run.step % (checkpoint_every or per_epoch) == 0 or run.epoch >= epochs
                     if checkpoint is not None and (due or run.stopped):
                         checkpoints.save(checkpoint, resume.content(run), settings)
@@ -225,42 +265,73 @@ def fit(
 class _Run:
     """Everything that changes while a model trains: what `resume` saves and puts back."""
 
-    def __init__(self, model, optimizer, schedule, loss, generator, device):
-        self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
+    def __init__(self, model, update, schedule, loss, augment, patience, generator, device, seed):
+        self.model, self.optimizer, self.change, self.loss, self.augment = model, update.rule, update, loss, augment
+        self.schedule, self.patience = schedule or Constant(), patience
         self.generator, self.device, self.read_every = generator, device, 1 if device.type == "cpu" else 50
         self.params = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.is_rule = not isinstance(optimizer, torch.optim.Optimizer)
-        self.state = {n: optimizer.init(p.detach()) for n, p in self.params.items()} if self.is_rule else None
-        self.rates = None if self.is_rule else [group["lr"] for group in optimizer.param_groups]
+        self.is_rule = not isinstance(self.optimizer, torch.optim.Optimizer)
+        self.layout = Layout(self.params) if self.is_rule or update != Update(update.rule) else None
+        self.state = self.optimizer.init(self.weights()) if self.is_rule else None
+        self.rates = None if self.is_rule else [group["lr"] for group in self.optimizer.param_groups]
+        self.pace = self.schedule.init() if hasattr(self.schedule, "update") else None
+        self.key = torch.tensor(seed, device=device)
         self.step = self.epoch = self.position = 0
         self.order, self.stopped = torch.empty(0, dtype=torch.int64), False
         self.unread: list[Tensor] = []
         self.history, self.best_weights = History(), None
 
+    def weights(self):
+        """Return the trained weights as one vector."""
+        return self.layout.pack({name: p.detach() for name, p in self.params.items()})
+
     def update(self, x, y):
         """Take one step on a batch; stop before it if the loss is not a number."""
         self.step += 1
-        value = self.loss(self.model(x), y)
+        with noise.stream(self.key, self.step):
+            x, y = (x, y) if self.augment is None else self.augment(x, y)
+            value = self.loss(self.model(x), y)
         self.unread.append(value.detach())
         if len(self.unread) >= self.read_every:
             self.read_losses()
         if self.is_rule:
             grads = torch.autograd.grad(value, list(self.params.values()), allow_unused=True)
-            grads = {n: g for n, g in zip(self.params, grads, strict=True) if g is not None}
             with torch.no_grad():
-                used = {n: self.params[n] for n in grads}
-                schedule = self.schedule or Constant()
-                moved, state = apply_rule(self.optimizer, schedule, used, grads, self.state, self.step)
-                self.state.update(state)
-                for name, w in moved.items():
-                    self.params[name].copy_(w)
+                self.rule_step(dict(zip(self.params, grads, strict=True)))
         else:
-            if self.schedule is not None:
-                self.set_rates(self.schedule(self.step - 1))
+            self.set_rates(self.factor())
             self.optimizer.zero_grad()
             value.backward()
-            self.optimizer.step()
+            self.torch_step()
         self.position += len(x)
+
+    def rule_step(self, grads):
+        """Let our rule take its step. As in torch, a parameter that the loss did not use stays, as does its state."""
+        unused = {name: g is None for name, g in grads.items()}
+        grads = {name: torch.zeros_like(self.params[name]) if g is None else g for name, g in grads.items()}
+        old, state = self.weights(), self.state
+        w, self.state = self.change(self.layout, old, self.layout.pack(grads), state, self.step, self.factor())
+        if any(unused.values()):
+            used = self.layout.pack({n: torch.full_like(p, not unused[n]) for n, p in self.params.items()}) > 0
+            w = torch.where(used, w, old)
+            pairs = zip(self.state, state, strict=True)
+            self.state = type(state)(*(torch.where(used, a, b) if a.shape == w.shape else a for a, b in pairs))
+        torch._foreach_copy_(list(self.params.values()), list(self.layout.unpack(w).values()))
+
+    def torch_step(self):
+        """Let a torch optimiser take its step, between our penalty, clipping and constraint."""
+        if self.layout is None:
+            self.optimizer.step()
+            return
+        taken = Update(_TorchStep(self.optimizer, self.params), *(getattr(self.change, n) for n in _AROUND))
+        grads = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in self.params.items()}
+        with torch.no_grad():
+            w, _ = taken(self.layout, self.weights(), self.layout.pack(grads), self.layout, self.step, 1.0)
+            torch._foreach_copy_(list(self.params.values()), list(self.layout.unpack(w).values()))
+
+    def factor(self):
+        """Return what multiplies the learning rate in the update of this step."""
+        return self.schedule(self.step - 1) if self.pace is None else float(self.pace.factor)
 
     def read_losses(self):
         """Move the losses of the last updates into the history (reading them waits for a GPU)."""
@@ -285,17 +356,22 @@ class _Run:
             if self.history.best is None or record["val_loss"] < self.history.best["val_loss"]:
                 self.history.best = record
                 self.best_weights = copy.deepcopy(self.model.state_dict())
+            self.stopped = self.patience is not None and self.epoch - self.history.best["epoch"] >= self.patience
+            if self.pace is not None:
+                self.pace = self.schedule.update(self.pace, record["val_loss"])
         self.history.records.append(record)
         return record
 
     def rate(self):
         """Return the learning rate of the last update."""
         if self.is_rule:
-            return float(self.optimizer.lr * (self.schedule or Constant())(self.step - 1))
+            return float(self.optimizer.lr * self.factor())
         return float(self.optimizer.param_groups[0]["lr"])
 
     def set_rates(self, factor):
         """Set the rate of every parameter group of a torch optimiser to its first one times the factor."""
+        if self.schedule == Constant():
+            return  # an LRScheduler of the reader's may set them
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
@@ -303,6 +379,23 @@ class _Run:
         """Leave model and optimiser as the caller expects them, whether or not the run reached its end."""
         if restore_best and self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
-        if self.rates and self.schedule is not None:
+        if self.rates:
             self.set_rates(1)
         self.model.eval()
+
+
+_AROUND = ("penalty", "clip", "constraint")
+
+
+class _TorchStep:
+    """A torch optimiser in the place of a rule, for `Update`: its step is taken on the model's own parameters."""
+
+    def __init__(self, optimizer, params):
+        self.optimizer, self.params, self.lr = optimizer, params, optimizer.param_groups[0]["lr"]
+
+    def step(self, w, g, layout, t):
+        """Return the weights after the optimiser's step along g."""
+        for p, part in zip(self.params.values(), layout.unpack(g).values(), strict=True):
+            p.grad = part
+        self.optimizer.step()
+        return layout.pack(self.params), layout

@@ -12,15 +12,20 @@ PACKAGE = ROOT / "course_lib"
 
 # A module may import from lower levels only. Names are modules or packages of course_lib.
 LEVELS = [
-    {"names", "rng", "device", "progress", "data"},
-    {"activations", "losses", "initialization", "gradients", "optimizers", "schedules", "models", "checkpoints"},
+    {"names", "rng", "noise", "flat", "device", "progress", "data"},
+    {"activations", "losses", "initialization", "gradients", "models", "dropout", "checkpoints"}
+    | {"optimizers", "schedules", "clipping", "regularization"},
     {"inputs", "resume"},
     {"training"},
+    {"statistics", "designs", "cards"},
+    {"trials"},
     {"plots"},
+    {"claims"},
     {"book", "cli", "bootstrap"},
 ]
 LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
 WITHIN = {("data", "rng"), ("data", "names"), ("cli", "book"), ("book", "book"), ("data", "data")}
+WITHIN |= {("models", "dropout"), ("optimizers", "optimizers"), ("schedules", "schedules")}
 
 
 def imports(path):

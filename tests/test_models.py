@@ -33,7 +33,7 @@ def test_mlp_is_its_formula():
         z = a @ layer.weight.T + layer.bias
         a = torch.tanh((z - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
     torch.testing.assert_close(model.eval()(x), a @ model.layers[-1].weight.T + model.layers[-1].bias)
-    assert model.dropout.p == 0.2
+    assert model.dropout.rate == 0.2
 
 
 def test_convnet_is_its_formula():

@@ -203,7 +203,7 @@ def test_another_configuration_is_refused_and_named(tmp_path):
     frozen = network()
     frozen.layers[0].weight.requires_grad_(False)
     for model, inputs, words in [
-        (network(dropout=0.3), x, r"dropout: saved 'Dropout\(p=0.4.*p=0.3"),
+        (network(dropout=0.3), x, r"dropout: saved 'Dropout\(rate=0.4.*rate=0.3"),
         (network(torch.tanh), x, r"activation=relu.*activation=tanh"),
         (frozen, x, "layers.0.weight"),
         (network(), x + 1, "data"),

@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -6,12 +7,13 @@ from torch import nn
 
 from course_lib import training
 from course_lib.data import load
-from course_lib.losses import mean_squared_error
+from course_lib.flat import Layout
+from course_lib.losses import cross_entropy, mean_squared_error
 from course_lib.models import MLP
 from course_lib.optimizers import SGD, Adam, Momentum, TorchOptimizer
 from course_lib.rng import generator
 from course_lib.schedules import StepDecay
-from course_lib.training import DivergedError, apply_rule, evaluate, fit, make_step
+from course_lib.training import DivergedError, Update, evaluate, fit, make_step
 
 CPU = {"device": "cpu"}
 
@@ -55,23 +57,24 @@ def test_fit_is_a_hand_written_loop():
     assert_same(weights(model), weights(by_hand), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_norm": True}])
+@pytest.mark.parametrize("options", [{}, {"batch_norm": True}, {"dropout": 0.3}])
 def test_pure_step_and_fit_end_in_the_same_weights(options):
     # catches: two versions of the step that drift apart; batch norm's buffers lost by the pure one
     x, y = data(48)
     model = network(**options)
     params = {n: p.detach().clone() for n, p in model.named_parameters()}
     buffers = {n: b.clone() for n, b in model.named_buffers()}
-    rule, schedule = Adam(0.01), StepDecay(4, 0.5)
-    step = make_step(model.train(), rule, schedule=schedule)
-    state, order, t = {n: rule.init(w) for n, w in params.items()}, generator(1), 0
-    torch.randint(2**62, (), generator=order)
+    rule, schedule, layout = Adam(0.01), StepDecay(4, 0.5), Layout(params)
+    step = partial(make_step(model.train(), layout), Update(rule), cross_entropy)
+    w, order, t = layout.pack(params), generator(1), 0
+    state, key = rule.init(w), torch.randint(2**62, (), generator=order)
     for _ in range(4):
         for batch in torch.randperm(48, generator=order).split(16):
             t += 1
-            params, buffers, state, _ = step(params, buffers, state, t, x[batch], y[batch])
+            w, buffers, state, _ = step(w, buffers, state, key, t, schedule(t - 1), x[batch], y[batch])
     fit(model, (x, y), rule, epochs=4, batch_size=16, generator=generator(1), schedule=schedule, **CPU)
-    assert_same(weights(model), params | buffers, rtol=1e-10, atol=1e-12)
+    end = layout.unpack(w) | buffers
+    assert_same(weights(model), {n: end[n] for n in weights(model)}, rtol=1e-10, atol=1e-12)
 
 
 def test_pure_step_changes_nothing():
@@ -80,9 +83,10 @@ def test_pure_step_changes_nothing():
     before = weights(model)
     params = {n: p.detach().clone() for n, p in model.named_parameters()}
     buffers = {n: b.clone() for n, b in model.named_buffers()}
-    kept = copy.deepcopy((params, buffers))
-    make_step(model, SGD(0.1))(params, buffers, dict.fromkeys(params, ()), 1, x, y)
-    assert_same(kept[0], params)
+    layout = Layout(params)
+    w, kept, key = layout.pack(params), copy.deepcopy((params, buffers)), torch.tensor(7)
+    make_step(model, layout)(Update(SGD(0.1)), cross_entropy, w, buffers, SGD(0.1).init(w), key, 1, 1.0, x, y)
+    assert_same(kept[0], layout.unpack(w))
     assert_same(kept[1], buffers)
     assert_same(before, weights(model))
 
@@ -341,16 +345,39 @@ def test_evaluate_takes_a_model_without_parameters_and_refuses_an_empty_batch():
             evaluate(network(), (x, y), batch_size=batch_size)
 
 
-def test_apply_rule_asks_the_schedule_for_finished_steps():
+def test_an_update_goes_through_penalty_clip_rule_and_constraint_in_this_order():
+    # catches: clipping before the penalty; a constraint on the old weights; the schedule's factor left out
+    seen = []
+
+    class Penalty:
+        def gradient(self, params):
+            seen.append("penalty")
+            return {n: 3 * w for n, w in params.items()}
+
+    def clip(grads):
+        seen.append("clip")
+        return {n: g.clamp(-5, 5) for n, g in grads.items()}
+
+    def constraint(before, after, lr):
+        seen.append(("constraint", lr))
+        return {n: after[n] + 10 * before[n] for n in after}
+
+    layout, w = Layout({"a": torch.ones(1), "b": torch.ones(2)}), torch.tensor([1.0, 2.0, 3.0])
+    update = Update(SGD(2.0), Penalty(), clip, (constraint, constraint))
+    moved, _ = update(layout, w, torch.tensor([1.0, 1.0, 1.0]), SGD(2.0).init(w), 1, 0.5)
+    assert seen == ["penalty", "clip", ("constraint", 1.0), ("constraint", 1.0)]
+    assert moved.tolist() == [1 - 4 + 20, 2 - 5 + 40, 3 - 5 + 60]
+
+
+def test_the_first_update_asks_the_schedule_for_zero_finished_steps():
     asked = []
 
     def schedule(t):
         asked.append(t)
         return 0.5
 
-    w, _ = apply_rule(SGD(1.0), schedule, {"w": torch.ones(1)}, {"w": torch.ones(1)}, {"w": ()}, 1)
-    assert asked == [0]
-    assert w["w"].item() == 0.5
+    fit(network(), data(16), SGD(0.1), epochs=2, batch_size=8, schedule=schedule, generator=generator(1), **CPU)
+    assert list(dict.fromkeys(asked)) == [0, 1, 2, 3]
 
 
 @pytest.mark.data

@@ -1,13 +1,13 @@
 """The book's rules that a machine can see. Each rule is one small generator of problems.
 
 Here: pairs, the shape of a page, and the table of contents. The rules for code are in `cells`, those for
-sentences in `prose`.
+sentences in `prose`, those for claims in `ledger`.
 """
 
 import re
 from dataclasses import dataclass
 
-from course_lib.book import cells, prose
+from course_lib.book import cells, ledger, prose
 from course_lib.book.cells import SETUP_CELL
 from course_lib.book.pages import BookError, find_pages, read_config, read_yaml, select, tags
 from course_lib.book.pairing import CHECK_TAG, TEXT, read_pair, source_notebook
@@ -43,6 +43,7 @@ def check(root, names=()):
     """
     pages = find_pages(root)
     problems = [] if names else [*_contents(root, pages), *_orphans(root, pages), *_repository(root)]
+    problems += [] if names else _claimed_twice(pages)
     for page in select(pages, names):
         try:
             problems += page_problems(page)
@@ -93,6 +94,8 @@ def _pair(page):
     for index, cell in enumerate(pair):
         for what, remedy_ in _outputs(cell, remedy):
             yield Problem(file, what, remedy_, index + 1)
+    for where, index, what, remedy_ in ledger.page_problems(page):
+        yield Problem(where, what, remedy_, index + 1, page.line(index) if where == page.file else None)
 
 
 def _differences(source, pair):
@@ -206,6 +209,12 @@ def _entries(node):
                 yield value
             else:
                 yield from _entries(value)
+
+
+def _claimed_twice(pages):
+    for page, index, name, first in ledger.repeated(pages):
+        what = f"claim {name} is declared in {first.file} too"
+        yield Problem(page.file, what, "give it an id of its own", index + 1, page.line(index))
 
 
 def _repository(root):

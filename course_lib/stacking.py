@@ -1,0 +1,317 @@
+"""Many networks as one: the training step of R runs, mapped over a leading axis, traced and compiled.
+
+`StackedStep` takes the pure step of `training`, maps it over the runs with `torch.func.vmap`, traces it to a
+graph of tensor operations, and compiles the graph where that repays. What depends on the step's number and the
+hyperparameters alone (such as βᵗ) is taken out and computed once for a whole epoch.
+`sweeps` is what uses it.   Chapter: 07_initialization, 11_optimizers.
+"""
+
+import copy
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from numbers import Real
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.fx import Graph, GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
+
+from course_lib import noise
+from course_lib.flat import Layout
+from course_lib.optimizers import with_values
+from course_lib.training import Update, make_step
+
+__all__ = [
+    "NotStackable",
+    "StackedStep",
+    "bind",
+    "can_compile",
+    "hyperparameters",
+    "mapped_model",
+    "signature",
+    "stacked_evaluation",
+]
+
+COMPILE_REPAYS = 10  # seconds of uncompiled work; compiling takes 3 to 12 the first time
+
+
+class NotStackable(RuntimeError):
+    """The model or loss cannot be mapped over runs, for the reason in the message."""
+
+
+def hyperparameters(thing) -> dict[str, float]:
+    """Return the numbers among the fields of a frozen dataclass: what may differ between the runs of a stack."""
+    if not is_dataclass(thing):
+        return {}
+    values = {f.name: getattr(thing, f.name) for f in fields(thing)}
+    return {n: float(v) for n, v in values.items() if isinstance(v, Real) and not isinstance(v, bool)}
+
+
+def bind(thing, values):
+    """Return the dataclass with these values in place of its numbers, unchecked; of a tuple, each with its own."""
+    if isinstance(thing, tuple):
+        return tuple(bind(t, v) for t, v in zip(thing, values, strict=True))
+    return with_values(thing, **values) if values else thing
+
+
+def signature(thing):
+    """Return a hashable description of all that two runs must share to be in one stack.
+
+    Of a model: the classes, names and settings of its modules, the shapes of its tensors; not their values.
+    Of a dataclass: its class and the fields that are no numbers. Of a function: itself, or, if it was made anew,
+    its code and what it holds.
+    """
+    if isinstance(thing, nn.Module):
+        own = {n: v for n, v in vars(thing).items() if n not in _NOT_SETTINGS}
+        tensors = [(n, tuple(t.shape), t.dtype, t.requires_grad) for n, t in _own_tensors(thing)]
+        children = [(n, signature(m)) for n, m in thing.named_children()]
+        return (type(thing), tuple(tensors), tuple(children), signature(own))
+    if isinstance(thing, dict):
+        return tuple((signature(k), signature(v)) for k, v in thing.items())
+    if isinstance(thing, list | tuple):
+        return (type(thing), *map(signature, thing))
+    if isinstance(thing, set):
+        return frozenset(map(signature, thing))
+    if is_dataclass(thing) and not isinstance(thing, type):
+        numbers = hyperparameters(thing)
+        return (
+            type(thing),
+            *((f.name, signature(getattr(thing, f.name))) for f in fields(thing) if f.name not in numbers),
+        )
+    if hasattr(thing, "__code__"):
+        held = [cell.cell_contents for cell in thing.__closure__ or ()]
+        return (thing.__code__, signature(held), signature(thing.__defaults__), signature(thing.__kwdefaults__))
+    if isinstance(thing, Tensor):
+        return (tuple(thing.shape), thing.dtype, tuple(thing.detach().cpu().flatten().tolist()))
+    try:
+        hash(thing)
+    except TypeError:
+        return object()  # equal to nothing else
+    return (type(thing), thing)
+
+
+_NOT_SETTINGS = {"_parameters", "_buffers", "_modules"}
+
+
+def _own_tensors(module):
+    yield from module.named_parameters(recurse=False)
+    yield from module.named_buffers(recurse=False)
+
+
+class _StreamDropout(nn.Dropout):
+    """`torch.nn.Dropout` that draws from the run's own stream of noise."""
+
+    def forward(self, x):
+        if not self.training or not self.p:
+            return x
+        return torch.where(noise.uniform(x.shape, x.dtype) >= self.p, x / (1 - self.p), 0)
+
+
+class _Sliced:
+    """A convolution as one matrix product over shifted slices of its input, channels last.
+
+    Mapped over runs, torch's own convolution becomes a grouped one, which is several times slower on a CPU.
+    """
+
+    def _conv_forward(self, x, weight, bias):
+        batched = x.ndim == weight.ndim
+        x = x if batched else x[None]
+        padding = [p for pair in zip(self.padding, self.padding, strict=True) for p in pair]
+        x = nn.functional.pad(x, padding[::-1]).movedim(1, -1)  # N, *space, C
+        kernel, slices = weight.shape[2:], [x]
+        for axis, (k, stride, dilation) in enumerate(zip(kernel, self.stride, self.dilation, strict=True), 1):
+            n = (x.shape[axis] - dilation * (k - 1) - 1) // stride + 1
+            slices = [
+                s.narrow(axis, i * dilation, (n - 1) * stride + 1)[(slice(None),) * axis + (slice(None, None, stride),)]
+                for s in slices
+                for i in range(k)
+            ]
+        columns = torch.cat(slices, -1)  # N, *space out, kernel · C
+        space = columns.shape[1:-1]
+        matrix = weight.movedim(1, -1).reshape(weight.shape[0], -1)
+        out = columns.reshape(-1, columns.shape[-1]) @ matrix.T
+        out = out if bias is None else out + bias
+        out = out.view(x.shape[0], *space, -1).movedim(-1, 1)
+        return out if batched else out[0]
+
+
+class _SlicedConv1d(_Sliced, nn.Conv1d):
+    pass
+
+
+class _SlicedConv2d(_Sliced, nn.Conv2d):
+    pass
+
+
+def mapped_model(model: nn.Module) -> nn.Module:
+    """Return a copy whose convolutions and dropout layers are those that map well. Other modules stay."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = _StreamDropout
+        elif type(module) in (nn.Conv1d, nn.Conv2d):
+            plain = module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+            if plain:
+                module.__class__ = _SlicedConv1d if type(module) is nn.Conv1d else _SlicedConv2d
+    return model
+
+
+class StackedStep:
+    """One training step of R runs, in place on their weights, buffers and rule states.
+
+    model: any run's model, for its structure.   layout: of its trained parameters.   things: the update's rule,
+    penalty, clip and constraint (tuples allowed) and the loss, whose numbers come with each run.
+    example: the arguments of a call (w, buffers, state, key, values, t, factor, index, x, y), for their shapes.
+    shared_data: x, y have no axis of runs.   compile: True, False, or "auto": where a compiler is there and `steps`
+    steps would take longer uncompiled than compiling and running them.
+    Raises: NotStackable if the model cannot be mapped.
+    """
+
+    def __init__(self, model, layout: Layout, things, augment, example, shared_data: bool, compile, steps: int):
+        model = mapped_model(model).train()
+        step, data = make_step(model, layout, augment), None if shared_data else 0
+
+        def one(w, buffers, state, key, values, t, factor, index, x, y):
+            *update, loss = [bind(thing, v) for thing, v in zip(things, values, strict=True)]
+            return step(Update(*update), loss, w, buffers, state, key, t, factor, x[index], y[index])
+
+        mapped = vmap(one, in_dims=(0, 0, 0, 0, 0, None, 0, 0, data, data), randomness="different")
+        leaves, structure = pytree.tree_flatten(example)
+        sizes = [len(pytree.tree_leaves(part)) for part in example]
+        small = range(sum(sizes[:4]), sum(sizes[:7]))  # values, t, factor
+
+        def in_place(*leaves):
+            arguments = pytree.tree_unflatten(leaves, structure)
+            *new, value = mapped(*arguments)
+            for a, b in zip(pytree.tree_leaves(arguments[:3]), pytree.tree_leaves(tuple(new)), strict=True):
+                a.copy_(b)
+            return (value,)
+
+        leaves = [leaf.clone() for leaf in leaves]
+        with torch.no_grad():
+            graph = _traced(in_place, leaves)
+            self._before, self._step, extra = _hoist(graph, small, len(example[3]), leaves)
+            self.operations = sum(node.op == "call_function" for node in graph.graph.nodes)
+            self.elements = sum(map(_numel, graph.graph.nodes))
+            device, self.compiled = leaves[0].device, False
+            if compile is True or (compile == "auto" and self._seconds(steps) > COMPILE_REPAYS and can_compile(device)):
+                self._step, self.compiled = _compiled(self._step, [*leaves, *extra])
+
+    def _seconds(self, steps):
+        """Return about how long this many steps take uncompiled. From sizes alone, so that equal calls do the same."""
+        return steps * (2e-6 * self.operations + 2e-10 * self.elements)
+
+    def epoch(self, w, buffers, state, key, values, t, factor, index, x, y):
+        """Yield the runs' losses (R,) of each step in turn, before its update.
+
+        w: (R, P).   buffers: name → (R, …).   state: of the rule, (R, …).   key: (R,) int64.
+        values: for each thing name → (R,) float64.   t: (S,) float64, numbers of the updates, from 1.
+        factor: (S, R) float64.   index: (S, R, batch) int64.   x, y: (N, …), or (R, N, …) if not shared.
+        """
+        leaves, once = pytree.tree_leaves((w, buffers, state, key, values)), pytree.tree_leaves(values)
+        ts, factors = t.unbind(0), factor.unbind(0)
+        early = [()] * len(t)
+        if self._before is not None:
+            dims = (*[None] * len(once), 0, 0)
+            early = list(zip(*(o.unbind(0) for o in vmap(self._before, dims)(*once, t, factor)), strict=True))
+        data = pytree.tree_leaves((x, y))
+        for i, batch in enumerate(index.unbind(0)):
+            (value,) = self._step(*leaves, ts[i], factors[i], batch, *data, *early[i])
+            yield value
+
+
+def stacked_evaluation(model: nn.Module, layout: Layout, loss, metrics: list[Callable], shared_data: bool):
+    """Return evaluate(w, buffers, values, x, y) → list of (R,): the loss and each metric, in evaluation mode.
+
+    values: name → (R,), the loss's numbers.
+    """
+    model, data = mapped_model(model).eval(), None if shared_data else 0
+
+    def one(w, buffers, values, x, y):
+        out = functional_call(model, (layout.unpack(w), buffers), (x,))
+        return [measure(out, y) for measure in (bind(loss, values), *metrics)]
+
+    return vmap(one, in_dims=(0, 0, 0, data, data))
+
+
+def can_compile(device: torch.device) -> bool:
+    """Return whether there is a compiler for this device: a C++ one for the CPU, Triton for CUDA."""
+    if device.type == "cuda":
+        from importlib.util import find_spec
+
+        return find_spec("triton") is not None
+    return shutil.which(os.environ.get("CXX", "g++")) is not None or shutil.which("clang++") is not None
+
+
+def _traced(function, leaves) -> GraphModule:
+    try:
+        return make_fx(function)(*leaves)
+    except Exception as error:  # whatever a reader's module raises under the map
+        raise NotStackable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _numel(node) -> int:
+    value = node.meta.get("val")
+    return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _hoist(traced: GraphModule, small, runs: int, leaves):
+    """Split off what depends on the small inputs alone and has at most one number for each run.
+
+    Returns the graph of that part (or None), the rest with the part's results as further inputs, and an example of
+    those results.
+    """
+    nodes = list(traced.graph.nodes)
+    inputs = [n for n in nodes if n.op == "placeholder"]
+    early, neutral = {inputs[i] for i in small}, set()
+    for node in nodes:
+        if node.op in ("placeholder", "output") or _numel(node) > runs:
+            continue
+        sources = node.all_input_nodes
+        if node.op == "get_attr" or (not sources and node.op == "call_function"):
+            neutral.add(node)
+        elif isinstance(node.meta.get("val"), Tensor) and all(s in early or s in neutral for s in sources):
+            (early if any(s in early for s in sources) else neutral).add(node)
+    cut = [n for n in nodes if n in early and n.op != "placeholder" and any(u not in early for u in n.users)]
+    if not cut:
+        return None, traced, []
+    before, rest = Graph(), Graph()
+    to_before, to_rest = {}, {}
+    for node in nodes:
+        if node in neutral or node in early:
+            to_before[node] = before.node_copy(node, to_before.__getitem__)
+        if node.op == "placeholder":
+            to_rest[node] = rest.node_copy(node)
+    for node in cut:
+        to_rest[node] = rest.placeholder(f"early_{node.name}")
+    for node in nodes:
+        if node not in to_rest and node not in early:
+            to_rest[node] = rest.node_copy(node, to_rest.__getitem__)
+    before.output(tuple(to_before[n] for n in cut))
+    before.eliminate_dead_code()
+    rest.eliminate_dead_code()
+    before = GraphModule(traced, before)
+    return before, GraphModule(traced, rest), list(before(*(leaves[i] for i in small)))
+
+
+def _compiled(graph: GraphModule, inputs) -> tuple[Callable, bool]:
+    """Return the graph compiled, and True; or the graph itself, False and a warning where the compiler fails."""
+    from torch import _inductor
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    try:  # the context lets the compiler keep its result on disk
+        with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):
+            return _inductor.compile(graph, inputs), True
+    except Exception as error:  # a broken compiler must not cost the results
+        reason = str(error).strip().splitlines()[:1]
+        warnings.warn(
+            f"the stack could not be compiled and runs uncompiled: {type(error).__name__} {reason}", stacklevel=2
+        )
+        return graph, False
