@@ -92,10 +92,10 @@ def _place(name, build, settings, axes) -> str:
         if name in options:
             raise ValueError(f"{name!r} is both a hyperparameter of the rule and of the model: rename build's")
         return "rule"
-    if name not in options and not anything:
+    if name not in options and any(name in own for own in of_rules):
         without = [type(rule).__name__ for rule, own in zip(rules, of_rules, strict=True) if name not in own]
-        if any(name in own for own in of_rules):
-            raise ValueError(f"{name!r} is no hyperparameter of {', '.join(without)}: sweep these rules apart")
+        raise ValueError(f"{name!r} is no hyperparameter of {', '.join(without)}: sweep these rules apart")
+    if name not in options and not anything:
         known = set(SETTINGS) | set.intersection(*of_rules) | set(options)
         check_name("hyperparameter", name, sorted(known))
     return "build"

@@ -6,6 +6,7 @@ ends with the weights and the history that `training.fit` gives it alone.   Used
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -78,7 +79,8 @@ def train(group: Group) -> dict:
         if not group.stack:
             return _one_by_one(group, None)
         try:
-            return _Stack(group).train()
+            with _TRACING:
+                return _Stack(group).train()
         except NotStackable as reason:
             return _one_by_one(group, str(reason))
 
@@ -112,6 +114,7 @@ def _one_by_one(group: Group, reason: str | None) -> dict:
 _FIT = ("loss", "schedule", "penalty", "clip", "constraint", "augment", "epochs", "batch_size", "patience")
 
 
+_TRACING = threading.Lock()  # while torch traces, modules of other threads would be traced too
 _STEPS: dict = {}  # steps that were made in this process: sweeps of the same shapes share them
 
 

@@ -307,7 +307,8 @@ def _compiled(graph: GraphModule, inputs) -> tuple[Callable, bool]:
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     try:  # the context lets the compiler keep its result on disk
-        with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):
+        with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler's own parts
             return _inductor.compile(graph, inputs), True
     except Exception as error:  # a broken compiler must not cost the results
         reason = str(error).strip().splitlines()[:1]

@@ -27,6 +27,7 @@ from course_lib.device import best_device
 from course_lib.flat import Layout
 from course_lib.grids import grouped, runs_of
 from course_lib.groups import Group, Run, train
+from course_lib.inputs import check_settings
 from course_lib.losses import accuracy, cross_entropy
 from course_lib.names import check_positive, check_whole
 from course_lib.optimizers import Rule
@@ -120,6 +121,9 @@ def sweep(
         "augment": augment, "epochs": epochs, "batch_size": batch_size, "patience": patience,
     }  # fmt: skip
     runs = runs_of(build, data, val_data, settings, seeds, grid or {})
+    for run in runs:
+        follows = hasattr(run.schedule, "update")
+        check_settings(run.model, run.rule, run.epochs, run.val_data, restore_best, None, run.patience, follows)
     metrics = {"accuracy": accuracy} if metrics is None else dict(metrics)
     device = best_device() if device is None else torch.device(device)
     alone = executor is None
@@ -133,10 +137,8 @@ def sweep(
         outcomes = _all(groups, folder, executor, progress)
     for outcome, part in zip(outcomes, parts, strict=True):
         if outcome["unstacked"]:
-            name = type(runs[part[0]].model).__name__
-            warnings.warn(
-                f"{name} can't be stacked ({outcome['unstacked']}): its runs were trained one by one", stacklevel=2
-            )
+            name, reason = type(runs[part[0]].model).__name__, outcome["unstacked"]
+            warnings.warn(f"{name} can't be stacked, so its runs were trained one by one: {reason}", stacklevel=2)
     return _result(runs, parts, outcomes)
 
 
@@ -184,14 +186,11 @@ def _all(groups, folder, executor, progress) -> list[dict]:
                 if outcomes[i] is None and future.done() and not future.cancelled() and future.exception() is None:
                     keep(i, future.result())
             done = sum(outcome is not None for outcome in outcomes)
-            kept = (
-                "their results are in the folder: call the sweep again"
-                if folder
-                else "give it a folder to keep results"
+            remedy = (
+                "they are in the folder: call the sweep again" if folder else "give the sweep a folder to keep them"
             )
-            raise SweepError(
-                f"the executor died with {done} of {len(groups)} groups finished ({error}): {kept}"
-            ) from error
+            reason = f"the executor died, {done} of {len(groups)} groups are finished ({error})"
+            raise SweepError(f"{reason}: {remedy}") from error
         except BaseException:
             for future in futures.values():
                 future.cancel()

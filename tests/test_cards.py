@@ -46,7 +46,7 @@ def words(html):
 
 def test_text_of_a_verdict():
     text = repr(judged(**TUNED))
-    assert text.startswith("he-for-relu: holds\nHe's is better. (lecture A)\n  he less than xavier: 0.1")
+    assert text.startswith("he-for-relu: holds\nHe's is better. (lecture A)\n  he less than xavier: 0.0")
     for part in (
         "nats [0.",
         "95 % interval over 16 seeds",

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_lib.losses import accuracy, binary_cross_entropy, cross_entropy, mean_squared_error
+from course_lib.losses import SmoothedCrossEntropy, accuracy, binary_cross_entropy, cross_entropy, mean_squared_error
 from course_lib.rng import generator
 
 
@@ -26,8 +26,51 @@ def test_losses_agree_with_torch():
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+def test_cross_entropy_is_its_formula_and_leaves_out_no_label():
+    # catches: torch's ignore_index, by which a label of −100 would vanish from the mean without a word
+    z, y = logits(), labels()
+    by_hand = (torch.exp(z).sum(1).log() - z[torch.arange(40), y]).mean()
+    torch.testing.assert_close(cross_entropy(z, y), by_hand, rtol=1e-12, atol=1e-12)
+    for label in (-100, -1, 5):
+        y[3] = label
+        with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+            cross_entropy(z, y)
+
+
+@pytest.mark.parametrize("s", [0.0, 0.1, 0.9])
+def test_smoothed_cross_entropy_agrees_with_torch(s):
+    # catches: s/(K−1) on the other classes, the true class left out of the spread, a sum over classes
+    z, y = logits(), labels()
+    theirs = F.cross_entropy(z, y, label_smoothing=s)
+    torch.testing.assert_close(SmoothedCrossEntropy(s)(z, y), theirs, rtol=1e-12, atol=1e-12)
+    as_tensor = SmoothedCrossEntropy(torch.tensor(s, dtype=torch.float64))
+    torch.testing.assert_close(as_tensor(z, y), theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_smoothing_of_each_run():
+    # catches: a check that looks at a mapped tensor when it is called, a smoothing shared by all runs
+    z, y = torch.stack([logits(), logits(1.0)]), torch.stack([labels(), labels()])
+    both = [SmoothedCrossEntropy(s) for s in (0.1, 0.4)]
+
+    def run(z, y, s):
+        loss = object.__new__(SmoothedCrossEntropy)
+        object.__setattr__(loss, "smoothing", s)
+        return loss(z, y)
+
+    stacked = torch.func.vmap(run)(z, y, torch.tensor([0.1, 0.4], dtype=torch.float64))
+    alone = torch.stack([loss(z[i], y[i]) for i, loss in enumerate(both)])
+    torch.testing.assert_close(stacked, alone, rtol=1e-12, atol=1e-12)
+
+
+def test_bad_smoothing():
+    for s in (-0.1, 1.0, float("nan"), torch.tensor([0.1, 1.0])):
+        with pytest.raises(ValueError, match=r"smoothing must be in \[0, 1\)"):
+            SmoothedCrossEntropy(s)
+
+
 def test_large_logits_do_not_overflow():
     z = torch.tensor([[1e4, 0.0], [0.0, 1e4]])
+    assert torch.isfinite(SmoothedCrossEntropy(0.1)(z, torch.tensor([1, 1])))
     assert torch.isfinite(cross_entropy(z, torch.tensor([1, 1])))
     assert torch.isfinite(binary_cross_entropy(z, torch.ones(2, 2)))
 
@@ -51,11 +94,12 @@ def test_shapes_that_would_broadcast_are_refused(loss, a, b):
         loss(a, b)
 
 
-@pytest.mark.parametrize("measure", [cross_entropy, accuracy])
+@pytest.mark.parametrize("measure", [cross_entropy, accuracy, SmoothedCrossEntropy()])
 def test_labels_of_another_type_are_refused_by_name(measure):
     # catches: labels read as float from a file, which accuracy compares without a word
+    name = getattr(measure, "__name__", type(measure).__name__)
     for wrong in (labels().float(), labels().int()):
-        with pytest.raises(ValueError, match=rf"{measure.__name__} needs int64 labels.*use labels.long"):
+        with pytest.raises(ValueError, match=rf"{name} needs int64 labels.*use labels.long"):
             measure(logits(), wrong)
-    with pytest.raises(ValueError, match=rf"{measure.__name__} needs logits"):
+    with pytest.raises(ValueError, match=rf"{name} needs logits"):
         measure(logits(), logits())

@@ -5,6 +5,7 @@ committed notebook, and the ledger is read without running anything.
 """
 
 import ast
+import contextlib
 import difflib
 import json
 from dataclasses import dataclass
@@ -164,7 +165,10 @@ def page_problems(page):
 def repeated(pages):
     """Yields (page, index of the cell, id, first page) for each id that an earlier page declares too."""
     first = {}
-    for page in pages:
-        for index, name in declared(page) if page.is_notebook else ():
+    for page in filter(lambda page: page.is_notebook, pages):
+        found = []
+        with contextlib.suppress(BookError):  # a page that cannot be read is reported by itself
+            found = declared(page)
+        for index, name in found:
             if name and first.setdefault(name, page) != page:
                 yield page, index, name, first[name]

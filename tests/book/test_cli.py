@@ -100,7 +100,7 @@ def test_help_is_quick():
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["book"], ["nothing"], ["book", "bake"]])
+@pytest.mark.parametrize("arguments", [[], ["book"], ["nothing"], ["book", "bake"], ["claims"], ["claims", "show"]])
 def test_wrong_usage(arguments, capsys):
     """Catches: a bare `course` that does nothing and says nothing."""
     with pytest.raises(SystemExit) as stop:
