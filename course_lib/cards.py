@@ -25,7 +25,7 @@ def verdict_text(record: dict) -> str:
         runs = f"{_level(row)} over {row['seeds']} seeds"
         lines += [f"  {_title(declaration, row)}: {_effect(declaration, row)}, {runs}: {row['verdict']}"]
         lines += [f"    {sentence}" for sentence in (_because(row), *_sentences(declaration, row))]
-    lines += [f"  Note: {note}" for note in _notes(rows)]
+    lines += [f"  Note: {note}" for note in _notes(declaration["design"], rows)]
     return "\n".join([*lines, *_indented(_facts(declaration, record["hash"]))])
 
 
@@ -75,7 +75,7 @@ def verdict_card(record: dict, differences: list) -> str:
         details += f"<p>{escape(_title(declaration, row))}: {escape(' '.join(sentences))}</p>\n"
     parts += [
         f"<p>{escape(_reason(rows))}</p>",
-        *(f"<p>Note: {escape(note)}</p>" for note in _notes(rows)),
+        *(f"<p>Note: {escape(note)}</p>" for note in _notes(declaration["design"], rows)),
         f'<p class="claim-key">{escape(_key(declaration["design"], rows))}</p>',
         f"<details><summary>Runs and design</summary>\n{details}"
         f"{_definitions(_facts(declaration, record['hash']))}</details>",
@@ -89,12 +89,11 @@ def verdict_card(record: dict, differences: list) -> str:
 def _facts(declaration, fingerprint):
     """(term, words) for what is declared."""
     design = declaration["design"]
-    arms = " > ".join(map(str, design["arms"])) if design["direction"] == "more" else None
-    arms = arms or (" < " if design["direction"] == "less" else " = ").join(map(str, design["arms"]))
+    arms = {"more": " > ", "less": " < ", "same": " = "}[design["direction"]].join(_arms(design, design["arms"]))
     yield "Task", design["task"]
     yield "Claimed", f"{design['measure']}: {arms} ({design['axis']})"
     yield "Smallest effect", _size(design["smallest"], design)
-    exploratory = ", exploratory: too few for a verdict of the book" if design["exploratory"] else ""
+    exploratory = ", exploratory: no verdict of the book" if design["exploratory"] else ""
     yield "Seeds", _seeds(design["seeds"]) + exploratory
     for name, values in design["conditions"].items():
         yield "Condition", f"{name}: {_list(values)}"
@@ -111,10 +110,16 @@ def _facts(declaration, fingerprint):
 
 
 def _title(declaration, row):
-    design, (first, second) = declaration["design"], row["arms"]
+    design = declaration["design"]
+    first, second = _arms(design, row["arms"])
     joint = "minus" if design["direction"] == "same" else f"{design['direction']} than"
     condition = "".join(f"{name} {value}, " for name, value in row["condition"].items())
     return f"{condition}{first} {joint} {second}"
+
+
+def _arms(design, arms):
+    """The arms in words: a number or a truth value goes with the name of its column."""
+    return [arm if isinstance(arm, str) else f"{design['axis']} {arm}" for arm in arms]
 
 
 def _effect(declaration, row):
@@ -124,15 +129,12 @@ def _effect(declaration, row):
 
 
 def _sentences(declaration, row):
-    measured = row["measured"]
-    size = _size(declaration["design"]["smallest"], declaration["design"])
+    measured, design = row["measured"], declaration["design"]
+    size = _size(design["smallest"], design)
     yield f"A true effect of {size} would be told from zero with probability {measured['power']:.2g}."
     if any(measured["chosen"]):
-        yield (
-            "Chosen: "
-            + "; ".join(f"{chosen} for {arm}" for arm, chosen in zip(row["arms"], measured["chosen"], strict=True))
-            + "."
-        )
+        pairs = zip(_arms(design, row["arms"]), measured["chosen"], strict=True)
+        yield f"Chosen: {'; '.join(f'{chosen} for {arm}' for arm, chosen in pairs)}."
 
 
 def _because(row):
@@ -147,11 +149,12 @@ def _reason(rows):
     return f"Of {len(rows)} comparisons: " + ", ".join(f"{count} {word}" for word, count in counts.items()) + "."
 
 
-def _notes(rows):
+def _notes(design, rows):
     edges, diverged = {}, {}
     for row in rows:
-        for arm, edge, count in zip(row["arms"], row["measured"]["edge"], row["measured"]["diverged"], strict=True):
-            who = ", ".join([str(arm), *(f"{name} {value}" for name, value in row["condition"].items())])
+        arms, measured = _arms(design, row["arms"]), row["measured"]
+        for arm, edge, count in zip(arms, measured["edge"], measured["diverged"], strict=True):
+            who = ", ".join([arm, *(f"{name} {value}" for name, value in row["condition"].items())])
             edges |= {who: edge} if edge else {}
             diverged |= {who: count} if count else {}
     if edges:

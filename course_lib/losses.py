@@ -15,7 +15,9 @@ from course_lib.names import check_fraction
 __all__ = ["SmoothedCrossEntropy", "accuracy", "binary_cross_entropy", "cross_entropy", "mean_squared_error"]
 
 
-_NO_LABEL = -(2**63)  # F.cross_entropy leaves out label −100 without a word: here no label that occurs is left out
+_NO_LABEL = torch.iinfo(
+    torch.int64
+).min  # F.cross_entropy leaves out label −100 without a word: here no label that occurs is left out
 
 
 def _check_labels(name: str, logits: Tensor, labels: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 All take a torch generator, so that the same seed gives the same weights without touching the global one.
 Weights start as torch's own layers start them; `initialization.initialize_` draws them anew.
-Chapter: 02_networks_and_losses, 05_gradient_flow (residual), 21_convolutional_networks.
+Chapter: 02_networks_and_losses, 05_gradient_flow and 07_initialization (residual), 21_convolutional_networks.
 """
 
 import math
@@ -128,6 +128,7 @@ class ResidualMLP(nn.Module):
     skip="none":   h ← f(W h + b)
     skip="add":    h ← h + f(W h + b)            (He et al. 2016)
     skip="concat": h ← [h, f(W h + b)], where each layer adds `growth` features (Huang et al. 2017)
+    skip="block":  h ← h + V f(W h + b) + c, a branch of two layers, V and c in `seconds`
 
     n_in, width, n_out: units.   depth: hidden layers between the first and the last layer, ≥ 0.
     Shapes: (N, …) flattened to (N, n_in) → (N, n_out).
@@ -148,8 +149,8 @@ class ResidualMLP(nn.Module):
     ):
         super().__init__()
         _check_activation(activation)
-        if skip not in ("none", "add", "concat"):
-            raise ValueError(f"skip is 'none', 'add' or 'concat', got {skip!r}")
+        if skip not in ("none", "add", "concat", "block"):
+            raise ValueError(f"skip is 'none', 'add', 'concat' or 'block', got {skip!r}")
         _check_sizes((n_in, width, n_out, growth))
         if depth < 0:
             raise ValueError(f"depth is a number of hidden layers ≥ 0, got {depth}")
@@ -158,14 +159,18 @@ class ResidualMLP(nn.Module):
             self.first = nn.Linear(n_in, width)
             self.layers = nn.ModuleList(nn.Linear(width + i * step, step or width) for i in range(depth))
             self.last = nn.Linear(width + depth * step, n_out)
+            if skip == "block":
+                self.seconds = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.activation, self.skip = activation, skip
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of the last layer."""
         h = self.activation(self.first(x.flatten(1)))
-        for layer in self.layers:
+        for i, layer in enumerate(self.layers):
             f = self.activation(layer(h))
-            h = f if self.skip == "none" else h + f if self.skip == "add" else torch.cat((h, f), 1)
+            if self.skip == "block":
+                f = self.seconds[i](f)
+            h = f if self.skip == "none" else torch.cat((h, f), 1) if self.skip == "concat" else h + f
         return self.last(h)
 
     def extra_repr(self) -> str:

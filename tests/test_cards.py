@@ -132,6 +132,17 @@ def test_a_card_of_many_comparisons():
     assert "Note: diverged, of 16 runs: 1 of c, depth 20." in said
 
 
+def test_arms_that_are_numbers_go_with_their_name():
+    """Catches: "2.0 less than 1.0", which says nothing."""
+    here = claim(axis="gain", arms=(2.0, True), **TUNED)
+    runs = frame(here.design)
+    runs["gain"] = runs["gain"].astype(object)
+    text = repr(here.judge(runs))
+    for words in ("val_loss: gain 2.0 < gain True (gain)", "gain 2.0 less than gain True: 0", "lr 0.01 for gain 2.0;"):
+        assert words in text
+    assert "lr of gain 2.0; lr of gain True." in text
+
+
 def test_everything_is_escaped():
     """Catches: a sentence that is read as markup, or one that ends an attribute."""
     evil = "<script>\"&'</b>"

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from course_lib import initialization
 from course_lib.activations import get
 from course_lib.models import MLP, ConvNet, ResidualMLP, build, count_parameters, mlp_parameter_count
 from course_lib.rng import generator
@@ -55,6 +56,19 @@ def test_residual_mlp_is_its_formula(skip):
         f = torch.tanh(h @ layer.weight.T + layer.bias)
         h = torch.cat([h, f], 1) if skip == "concat" else h * (skip == "add") + f
     torch.testing.assert_close(model(x), model.last(h))
+
+
+def test_residual_blocks_are_their_formula_and_start_as_the_identity_when_zeroed():
+    # catches: an activation after the second layer, a block without its skip, one second layer for all blocks
+    model = ResidualMLP(6, 5, 3, 2, torch.tanh, generator=generator(0), skip="block")
+    x = torch.randn(7, 6, generator=generator(1))
+    h = first = torch.tanh(model.first(x))
+    for layer, second in zip(model.layers, model.seconds, strict=True):
+        a = torch.tanh(h @ layer.weight.T + layer.bias)
+        h = h + a @ second.weight.T + second.bias
+    torch.testing.assert_close(model(x), model.last(h))
+    initialization.initialize_(model.seconds, "zeros", generator(2))
+    torch.testing.assert_close(model(x), model.last(first), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

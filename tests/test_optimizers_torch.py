@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -228,7 +229,8 @@ def test_a_rule_of_whole_vectors_sees_all_tensors_of_a_group():
 
 
 def test_adapter_refuses_what_is_no_rule_and_a_group_out_of_range():
-    with pytest.raises(TypeError, match="rule must have"):
-        TorchOptimizer([nn.Parameter(torch.ones(1))], 0.1)
+    for no_rule in (0.1, SimpleNamespace(init=len), SimpleNamespace(step=len)):
+        with pytest.raises(TypeError, match="rule must have"):
+            TorchOptimizer([nn.Parameter(torch.ones(1))], no_rule)
     with pytest.raises(ValueError, match="lr must be > 0"):
         TorchOptimizer([{"params": [nn.Parameter(torch.ones(1))], "lr": -1.0}], SGD(0.1))

@@ -45,6 +45,12 @@ def test_size_of_the_penalty_and_what_it_counts(kind, by_hand):
     assert set(penalised(p, "all")) == set(p)
 
 
+def test_l1_leaves_a_weight_at_zero_alone():
+    # catches: sign(0) taken for ±1, or a division by it
+    zero = {"w": torch.tensor([[0.0, -2.0]], dtype=torch.float64)}
+    assert L1(0.3).gradient(zero)["w"].tolist() == [[0.0, -0.3]]
+
+
 def test_biases_and_scales_of_a_model_are_left_out():
     # catches: a rule by name that misses a normalisation layer
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3), nn.LayerNorm(3))

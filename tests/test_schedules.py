@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import numpy as np
@@ -193,6 +194,17 @@ def test_performance_of_many_runs_is_that_of_each(kind):
         alone = [schedule.update(s, float(loss)) for s, loss in zip(alone, row, strict=True)]
         assert state.factor.tolist() == [float(s.factor) for s in alone]
     assert len(set(state.factor.tolist())) > 1
+
+
+def test_performance_at_the_edge_and_its_defaults():
+    # catches: ≤ for <, by which a loss that stands still counts as better; a default that is not torch's
+    schedule = Performance(patience=1, threshold=0.0)
+    state = schedule.init()
+    for _ in range(3):
+        state = schedule.update(state, 0.5)
+    assert float(state.factor) == pytest.approx(0.1)
+    theirs = inspect.signature(lr_scheduler.ReduceLROnPlateau).parameters
+    assert all(getattr(Performance(), n) == theirs[n].default for n in ("factor", "patience", "threshold", "cooldown"))
 
 
 def test_performance_keeps_its_state_and_refuses_losses_of_another_shape():

@@ -226,3 +226,11 @@ def test_divergence_as_the_measure():
     assert found["xavier"].values.sum() == 0
     with pytest.raises(ClaimError, match="no column 'diverged' or 'diverged_at'"):
         scores(design(measure="diverged", tune_by="loss"), frame())
+
+
+def test_a_grid_of_one_point_has_no_end():
+    # catches: a warning at every arm that is run at a stated rate, and at hyperparameters that are words
+    (found,) = scores(design(tune={"lr": (0.03,)}), frame(lrs=(0.03,)))
+    assert found["he"].edge == ()
+    words = frame(lrs=(0.03, 0.1)).replace({"lr": {0.03: "slow", 0.1: "fast"}})
+    assert scores(design(tune={"lr": ("slow", "fast")}), words)[0]["he"].edge == ()

@@ -80,7 +80,7 @@ class SWATS:
         pg = (p * g).sum()
         gamma = (p * p).sum() / -pg
         rate = torch.where(pg != 0, average(s.rate, gamma, self.beta2), s.rate)
-        settled = (pg != 0) & (t > 1) & ((rate / correction2 - gamma).abs() < self.threshold)
+        settled = (t > 1) & ((rate / correction2 - gamma).abs() < self.threshold)  # never if pᵀg = 0: γ is no number
 
         velocity = self.beta1 * s.v + g
         in_sgd = s.sgd != 0

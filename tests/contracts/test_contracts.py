@@ -47,6 +47,15 @@ def test_everything_of_the_module_is_under_contract(module, covered):
     assert {c for c in public if dataclasses.is_dataclass(c)} == {type(r) for r in covered}
 
 
+@pytest.mark.parametrize("thing", RULES + CLIPS + PENALTIES + CONSTRAINTS, ids=name_of)
+def test_hyperparameters_are_frozen(thing):
+    # catches: a rule that can be changed after its checks, or under a sweep that shares it
+    field = dataclasses.fields(thing)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(thing, field, 0.2)
+    assert thing == dataclasses.replace(thing)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rule", RULES, ids=name_of)
