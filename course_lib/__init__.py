@@ -3,11 +3,13 @@
 One module per concept. A module imports from the lines above it only, and a test holds it to that:
 
     names  rng  device  progress            how errors, random numbers, threads and progress are handled
+    noise  flat                             numbers drawn inside a step; all weights as one vector
     data                                    data sets, splits, preprocessing, batches
-    activations  losses  initialization  gradients  models  checkpoints
+    activations  losses  initialization  gradients  dropout  models  checkpoints
     optimizers  schedules  clipping  regularization      rules and what surrounds their steps
     inputs  resume                          what training checks first, and what a checkpoint of it holds
     training                                one pure step, and the loop around it
+    stacking  groups  grids  sweeps         many runs at once with that same step: mapped, traced, trained, as tables
     statistics  designs  cards              intervals and verdicts; what a claim compares; how it shows itself
     trials                                  from a frame of runs to the scores that a claim compares
     plots                                   the only importer of matplotlib

@@ -23,7 +23,7 @@ from course_lib.optimizers import Rule
 from course_lib.progress import bar as progress_bar
 from course_lib.rng import fork_global, generator
 from course_lib.schedules import Constant
-from course_lib.stacking import NotStackable, StackedStep, bind, hyperparameters, signature, stacked_evaluation
+from course_lib.stacking import NotStackable, StackedEvaluation, StackedStep, bind, hyperparameters, signature
 from course_lib.training import DivergedError, fit
 
 __all__ = ["Group", "Run", "train"]
@@ -115,7 +115,21 @@ _FIT = ("loss", "schedule", "penalty", "clip", "constraint", "augment", "epochs"
 
 
 _TRACING = threading.Lock()  # while torch traces, modules of other threads would be traced too
-_STEPS: dict = {}  # steps that were made in this process: sweeps of the same shapes share them
+_MADE: dict = {}  # steps and evaluations that were made in this process: sweeps of the same shapes share them
+
+
+def _made(make, example, shared: bool, compile, *steps):
+    """Return the step or the evaluation for these things and shapes: one that is there, or a new one."""
+    kind, model, layout, *things = make
+    shapes = [(leaf.shape, leaf.stride(), leaf.dtype, leaf.device) for leaf in pytree.tree_leaves(example)]
+    key = (kind, signature(model), signature(things), *shapes, shared, compile, torch.get_num_threads())
+    kept = _MADE.pop(key, None)
+    if kept is None or (compile == "auto" and not kept.compiled and kept.repays(*steps)):
+        kept = kind(model, layout, *things, example, shared, compile, *steps)
+    _MADE[key] = kept  # the last used one at the end
+    if len(_MADE) > 64:
+        del _MADE[next(iter(_MADE))]
+    return kept
 
 
 class _Stack:
@@ -148,7 +162,9 @@ class _Stack:
         self.generators = [generator(run.seed, "training") for run in runs]
         seeds = [int(torch.randint(2**62, (), generator=g)) for g in self.generators]  # as `fit` draws them
         self.key = torch.tensor(seeds, device=device)
-        self.schedules = [run.schedule or Constant() for run in runs]
+        constant = Constant()
+        self.schedules = [run.schedule or constant for run in runs]
+        self.same_schedule = len({id(s) for s in self.schedules}) == 1 and not hasattr(self.schedules[0], "init")
         self.pace = [s.init() if hasattr(s, "update") else None for s in self.schedules]
         self.records, self.step_loss = [[] for _ in runs], []
         self.best = [None] * len(runs)
@@ -202,16 +218,8 @@ class _Stack:
             self.w, self.buffers, self.state, self.key, self.values, torch.ones((), **number),
             torch.ones(runs, **number), torch.zeros(runs, batch, dtype=torch.int64, device=device), *self.data,
         )  # fmt: skip
-        shapes = [(leaf.shape, leaf.stride(), leaf.dtype, leaf.device) for leaf in pytree.tree_leaves(example)]
-        step = (self.template, self.layout, first.things, first.augment, example, self.shared, group.compile)
-        key = (signature(step[0]), signature(step[2]), signature(step[3]), *shapes, *step[5:], torch.get_num_threads())
-        kept = _STEPS.pop(key, None)
-        if kept is None or (group.compile == "auto" and not kept.compiled):
-            kept = StackedStep(*step, steps * self.epochs)
-        _STEPS[key] = kept  # the last used one at the end
-        if len(_STEPS) > 32:
-            del _STEPS[next(iter(_STEPS))]
-        return kept
+        make = StackedStep, self.template, self.layout, first.things, first.augment
+        return _made(make, example, self.shared, group.compile, steps * self.epochs)
 
     def _epoch(self, step, bar):
         runs, device = len(self.group.runs), self.w.device
@@ -221,6 +229,7 @@ class _Stack:
             index = order[:, start : start + batch * steps].view(runs, steps, batch).transpose(0, 1).contiguous()
             done = step + start // self.batch_size
             factor = torch.tensor([self._factors(done + i) for i in range(steps)], dtype=torch.float64)
+            factor = factor.expand(steps, runs).contiguous()
             t = torch.arange(done + 1, done + steps + 1, dtype=torch.float64)
             arguments = (self.w, self.buffers, self.state, self.key, self.values)
             for value in stacked.epoch(*arguments, t.to(device), factor.to(device), index.to(device), *self.data):
@@ -230,6 +239,9 @@ class _Stack:
         return torch.stack(losses), factor[-1].tolist()
 
     def _factors(self, t):
+        """Return the factor of each run after t finished steps; one for all, where all have the same schedule."""
+        if self.same_schedule:
+            return [self.schedules[0](t)]
         return [s(t) if p is None else float(p.factor) for s, p in zip(self.schedules, self.pace, strict=True)]
 
     def _close(self, epoch, step, losses, factor):
@@ -283,13 +295,14 @@ class _Stack:
     def _measure(self) -> dict[str, list[float]]:
         if self.val is None:
             return {}
-        names, loss = ["val_loss", *(f"val_{name}" for name in self.group.metrics)], self.group.runs[0].loss
+        names = ["val_loss", *(f"val_{name}" for name in self.group.metrics)]
         metrics = list(self.group.metrics.values())
-        evaluate = stacked_evaluation(self.template, self.layout, loss, metrics, self.shared_val)
         axis, n = (0, len(self.val[0])) if self.shared_val else (1, self.val[0].shape[1])
         totals = [0.0] * len(names)
         for x, y in zip(self.val[0].split(1024, axis), self.val[1].split(1024, axis), strict=True):
-            values = evaluate(self.w, self.buffers, self.values[4], x, y)
+            example = (self.w, self.buffers, self.values[4], x, y)
+            make = StackedEvaluation, self.template, self.layout, self.group.runs[0].loss, metrics
+            values = _made(make, example, self.shared_val, self.steps[0][0].compiled)(*example)
             totals = [total + v.double() * (x.shape[axis] / n) for total, v in zip(totals, values, strict=True)]
         return {name: total.tolist() for name, total in zip(names, totals, strict=True)}
 

@@ -28,13 +28,13 @@ from course_lib.training import Update, make_step
 
 __all__ = [
     "NotStackable",
+    "StackedEvaluation",
     "StackedStep",
     "bind",
     "can_compile",
     "hyperparameters",
     "mapped_model",
     "signature",
-    "stacked_evaluation",
 ]
 
 COMPILE_REPAYS = 10  # seconds of uncompiled work; compiling takes 3 to 12 the first time
@@ -199,12 +199,12 @@ class StackedStep:
             self.operations = sum(node.op == "call_function" for node in graph.graph.nodes)
             self.elements = sum(map(_numel, graph.graph.nodes))
             device, self.compiled = leaves[0].device, False
-            if compile is True or (compile == "auto" and self._seconds(steps) > COMPILE_REPAYS and can_compile(device)):
+            if compile is True or (compile == "auto" and self.repays(steps) and can_compile(device)):
                 self._step, self.compiled = _compiled(self._step, [*leaves, *extra])
 
-    def _seconds(self, steps):
-        """Return about how long this many steps take uncompiled. From sizes alone, so that equal calls do the same."""
-        return steps * (2e-6 * self.operations + 2e-10 * self.elements)
+    def repays(self, steps: int) -> bool:
+        """Return whether compiling saves time over this many steps; from sizes alone, the same for equal calls."""
+        return steps * (2e-6 * self.operations + 2e-10 * self.elements) > COMPILE_REPAYS
 
     def epoch(self, w, buffers, state, key, values, t, factor, index, x, y):
         """Yield the runs' losses (R,) of each step in turn, before its update.
@@ -225,18 +225,30 @@ class StackedStep:
             yield value
 
 
-def stacked_evaluation(model: nn.Module, layout: Layout, loss, metrics: list[Callable], shared_data: bool):
-    """Return evaluate(w, buffers, values, x, y) → list of (R,): the loss and each metric, in evaluation mode.
+class StackedEvaluation:
+    """The loss and the metrics of R runs, in evaluation mode: called with (w, buffers, values, x, y) → list of (R,).
 
-    values: name → (R,), the loss's numbers.
+    values: name → (R,), the loss's numbers.   example: the arguments of a call, for their shapes.
+    shared_data, compile: as in `StackedStep`.   Raises: NotStackable if the model or a metric cannot be mapped.
     """
-    model, data = mapped_model(model).eval(), None if shared_data else 0
 
-    def one(w, buffers, values, x, y):
-        out = functional_call(model, (layout.unpack(w), buffers), (x,))
-        return [measure(out, y) for measure in (bind(loss, values), *metrics)]
+    def __init__(self, model, layout: Layout, loss, metrics: list[Callable], example, shared_data: bool, compile: bool):
+        model, data = mapped_model(model).eval(), None if shared_data else 0
+        leaves, structure = pytree.tree_flatten(example)
 
-    return vmap(one, in_dims=(0, 0, 0, data, data))
+        def one(w, buffers, values, x, y):
+            out = functional_call(model, (layout.unpack(w), buffers), (x,))
+            return [measure(out, y) for measure in (bind(loss, values), *metrics)]
+
+        mapped = vmap(one, in_dims=(0, 0, 0, data, data))
+        self._graph = _traced(lambda *leaves: mapped(*pytree.tree_unflatten(leaves, structure)), leaves)
+        self.compiled = False
+        if compile:
+            self._graph, self.compiled = _compiled(self._graph, leaves)
+
+    def __call__(self, *arguments):
+        """Return the loss and each metric of every run."""
+        return self._graph(*pytree.tree_leaves(arguments))
 
 
 def can_compile(device: torch.device) -> bool:

@@ -17,6 +17,10 @@ LEVELS = [
     | {"optimizers", "schedules", "clipping", "regularization"},
     {"inputs", "resume"},
     {"training"},
+    {"stacking"},
+    {"groups"},
+    {"grids"},
+    {"sweeps"},
     {"statistics", "designs", "cards"},
     {"trials"},
     {"plots"},
@@ -24,7 +28,7 @@ LEVELS = [
     {"book", "cli", "bootstrap"},
 ]
 LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
-WITHIN = {("data", "rng"), ("data", "names"), ("cli", "book"), ("book", "book"), ("data", "data")}
+WITHIN = {("data", "rng"), ("data", "names"), ("cli", "book"), ("book", "book"), ("data", "data"), ("models", "dropout")}
 WITHIN |= {("models", "dropout"), ("optimizers", "optimizers"), ("schedules", "schedules")}
 
 

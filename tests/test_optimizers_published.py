@@ -66,11 +66,11 @@ def test_swats_is_the_papers_algorithm(gradient, options, switch):
     rule, w = SWATS(*options), start
     state = rule.init(w)
     for k in range(1, 201):
+        before = state.m
         w, state = rule.step(w, torch.from_numpy(gradient(w.numpy(), k)), state, k)
         np.testing.assert_allclose(w.numpy(), path[k - 1], rtol=1e-12, atol=1e-12)
         assert (state.sgd != 0) == (switched is not None and k >= switched)
-        assert switched is None or k <= switched or torch.equal(state.m, rested)
-        rested = state.m
+        assert switched is None or k <= switched or torch.equal(state.m, before)  # it rests in SGD's phase
     if rate is not None:
         assert state.sgd.item() * options[0] == pytest.approx(rate, rel=1e-12)
 

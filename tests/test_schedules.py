@@ -141,6 +141,11 @@ def test_schedules_stay_where_they_end():
     assert Product(())(5) == 1
 
 
+def test_what_follows_a_warm_up_begins_at_once():
+    # catches: one more step of the rise, which no schedule that begins at 1 would show
+    assert [LinearWarmup(2, lambda t: 0.3 - t, start=0.5)(t) for t in range(4)] == pytest.approx([0.5, 0.75, 0.3, -0.7])
+
+
 SETTINGS = {
     "defaults": ({}, {}),
     "patience 0": ({"patience": 0, "factor": 0.5}, {"patience": 0, "factor": 0.5}),
