@@ -29,11 +29,11 @@ from course_lib.grids import grouped, runs_of
 from course_lib.groups import Group, Run, train
 from course_lib.inputs import check_settings
 from course_lib.losses import accuracy, cross_entropy
-from course_lib.names import check_positive, check_whole
+from course_lib.names import check_name, check_positive, check_whole
 from course_lib.optimizers import Rule
 from course_lib.progress import bar as progress_bar
 
-__all__ = ["SweepError", "SweepResult", "sweep"]
+__all__ = ["SweepError", "SweepResult", "over_seeds", "sweep"]
 
 
 class SweepError(RuntimeError):
@@ -140,6 +140,28 @@ def sweep(
             name, reason = type(runs[part[0]].model).__name__, outcome["unstacked"]
             warnings.warn(f"{name} can't be stacked, so its runs were trained one by one: {reason}", stacklevel=2)
     return _result(runs, parts, outcomes)
+
+
+def over_seeds(table, x: str, y: str, by: str, band: float = 0.9) -> tuple[dict, dict]:
+    """Return (series, bands) for `plots.lines`: y against x, one curve for each value of `by`, over the seeds.
+
+    table: `SweepResult.runs` or `.frame`, or a part of it.   x, y, by: columns; y may hold NaN, as of diverged runs.
+    series: label → (x, median over the seeds).   bands: label → (low, high), the middle `band` of them.
+    A point is left out where fewer than half of the seeds have a value.
+    Raises: ValueError for a column that the table has not, or a band outside (0, 1].
+    """
+    for column in (x, y, by):
+        check_name("column", column, list(table.columns))
+    if not 0 < band <= 1:
+        raise ValueError(f"band must be a share in (0, 1], got {band}")
+    series, bands = {}, {}
+    for label, part in table.groupby(by, sort=False):
+        grouped = part.groupby(x)[y]
+        kept = grouped.count() * 2 >= grouped.size()
+        low, middle, high = (grouped.quantile(q)[kept] for q in ((1 - band) / 2, 0.5, (1 + band) / 2))
+        series[str(label)] = (middle.index.to_numpy(float), middle.to_numpy())
+        bands[str(label)] = (low.to_numpy(), high.to_numpy())
+    return series, bands
 
 
 def _parts(group: list[int], run: Run, memory: float) -> list[list[int]]:

@@ -28,7 +28,7 @@ LEVELS = [
     {"book", "cli", "bootstrap"},
 ]
 LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
-WITHIN = {("data", "rng"), ("data", "names"), ("cli", "book"), ("book", "book"), ("data", "data"), ("models", "dropout")}
+WITHIN = {("data", "rng"), ("data", "names"), ("cli", "book"), ("book", "book"), ("data", "data")}
 WITHIN |= {("models", "dropout"), ("optimizers", "optimizers"), ("schedules", "schedules")}
 
 

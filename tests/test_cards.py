@@ -105,7 +105,7 @@ def test_the_plot_is_true():
     np.testing.assert_allclose(start + slope * values, positions, atol=0.15)
     assert 0 <= positions.min() < 5
     assert 95 < positions.max() <= 100
-    assert per_cent(band.get("x")) == at[0.0]
+    assert per_cent(band.get("x")) == at[0.0] == per_cent(zero.get("x2"))
 
 
 def per_cent(text):
@@ -132,14 +132,21 @@ def test_a_card_of_many_comparisons():
     assert "Note: diverged, of 16 runs: 1 of c, depth 20." in said
 
 
+def test_each_of_two_comparisons_has_its_verdict():
+    two = words(judged((0, 0.1, 0.12), arms=("a", "b", "c"))._repr_html_())
+    assert "], holds" in two
+    assert "], undecided" in two
+    assert "], holds" not in words(judged()._repr_html_())  # where the head says it
+
+
 def test_arms_that_are_numbers_go_with_their_name():
     """Catches: "2.0 less than 1.0", which says nothing."""
     here = claim(axis="gain", arms=(2.0, True), **TUNED)
     runs = frame(here.design)
     runs["gain"] = runs["gain"].astype(object)
     text = repr(here.judge(runs))
-    for words in ("val_loss: gain 2.0 < gain True (gain)", "gain 2.0 less than gain True: 0", "lr 0.01 for gain 2.0;"):
-        assert words in text
+    for part in ("val_loss: gain 2.0 < gain True (gain)", "gain 2.0 less than gain True: 0", "lr 0.01 for gain 2.0;"):
+        assert part in text
     assert "lr of gain 2.0; lr of gain True." in text
 
 
@@ -161,6 +168,8 @@ def test_everything_is_escaped():
         (-12.34, -24.4, -0.3, "−12 nats [−24, 0]"),
         (0.5, 0.5, 0.5, "0.5 nats [0.5, 0.5]"),
         (0.1, -0.4, 0.6, "0.1 nats [−0.4, 0.6]"),
+        (2e-5, 5e-6, 3.5e-5, "0.000020 nats [0.000005, 0.000035]"),
+        (2e-6, 5e-7, 3.5e-6, "2e−06 nats [5e−07, 3.5e−06]"),
         (1234567, 1e6, 1.5e6, "1.23e+06 nats [1e+06, 1.5e+06]"),
         (2e-9, 1e-9, 3e-9, "2e-09 nats [1e-09, 3e-09]".replace("e-", "e−")),
     ],

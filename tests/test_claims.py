@@ -1,6 +1,7 @@
 """Claims: what is declared, what a verdict says, what its record and its card hold."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -57,6 +58,7 @@ def judged(effects=(0.0, 0.1), noise=0.02, **change):
 def test_the_hash_is_that_of_the_declaration():
     """Catches: a part of the declaration that may change unseen, or a hash that differs from run to run."""
     assert claim().hash == "817a5b2e00dc8ba5"  # SHA-256 of the canonical JSON: the same on every machine
+    assert fingerprint({"b": "ö", "a": [1, 0.02]}) == hashlib.sha256('{"a":[1,0.02],"b":"ö"}'.encode()).hexdigest()[:16]
     others = [
         claim(id="other"),
         claim(sentence="He's is worse."),
@@ -211,6 +213,7 @@ def test_record():
     result = judged((0, 0.1, 0.2), arms=("a", "b", "c"), conditions={"depth": (5,)}, **TUNED)
     record = json.loads(result.record)
     assert "\n" not in result.record
+    assert "Müller’s" in judged(sentence="Müller’s is better.").record  # letters that a reader of the notebook can read
     assert result.record.startswith('{"claim": "he-for-relu", "verdict": "holds", "hash": ')
     assert record["hash"] == fingerprint(record["declaration"]) == result.claim.hash
     assert record["declaration"]["sentence"] == "He's is better."

@@ -348,3 +348,17 @@ def _run():
     from course_lib.groups import Run
 
     return Run({}, 0, mlp(generator(0)), data(), None, SGD(0.1), nn.functional.cross_entropy)
+
+
+def test_over_seeds_is_the_median_and_the_middle_share():
+    # catches: the mean for the median; a point drawn for one seed that survived of many
+    table = pd.DataFrame(
+        {"lr": [0.1] * 5 + [0.2] * 5, "loss": [1, 2, 3, 4, 90, 5, math.nan, math.nan, math.nan, 7], "arm": ["a"] * 10}
+    )
+    series, bands = sweeps.over_seeds(table, "lr", "loss", "arm", band=0.5)
+    assert [values.tolist() for values in series["a"]] == [[0.1], [3.0]]
+    assert [values.tolist() for values in bands["a"]] == [[2.0], [4.0]]
+    with pytest.raises(ValueError, match="unknown column 'rate'"):
+        sweeps.over_seeds(table, "rate", "loss", "arm")
+    with pytest.raises(ValueError, match="band must be"):
+        sweeps.over_seeds(table, "lr", "loss", "arm", band=0)
