@@ -74,6 +74,20 @@ class Claim:
         """Return the hyperparameters that the tuning runs in `frame` choose, a dict per condition and arm."""
         return trials.tuned(self.design, frame)
 
+    def run(self, train) -> pd.DataFrame:
+        """Tune, then measure: return the frame of all runs that `judge` needs, at the least cost.
+
+        train: (seeds, grid) → a frame with a row for each seed and point of the grid (name → values). It is called with
+        the tuning seeds over the whole grid, then with the measured ones at the point that each arm has chosen.
+        """
+        design = self.design
+        grid = {**design.conditions, design.axis: design.arms}
+        if not design.tune:
+            return train(design.seeds, grid)
+        runs = [train(design.tuning_seeds, {**grid, **design.tune})]
+        chosen = [{name: (value,) for name, value in point.items()} for point in self.tuned(runs[0])]
+        return pd.concat([*runs, *(train(design.seeds, point) for point in chosen)], ignore_index=True)
+
     def judge(self, frame: pd.DataFrame) -> "Verdict":
         """Return the verdict on a frame with one row per run: `course_lib.trials` says which columns it has.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -274,3 +275,28 @@ def test_table():
     assert worst > min(row.p for row in found[2].comparisons)
     assert float(rows["p (Holm)"][2]) >= 2 * worst * 0.95
     assert table([]).empty
+
+
+def test_run_tunes_on_some_seeds_and_measures_the_others_at_what_they_chose():
+    # catches: measured seeds that tune; an arm measured at another arm's rate; rates measured that nobody chose
+    design = Design(
+        task="none", axis="arm", arms=("a", "b"), measure="loss", direction="less", smallest=0.1, unit="nats",
+        seeds=range(4, 20), tuning_seeds=range(4), tune={"lr": (0.1, 0.2, 0.3)}, tune_for="min", conditions={"depth": (1, 2)},
+    )  # fmt: skip
+    claim, calls = Claim("a-beats-b", "a is lower than b.", "nobody", design), []
+    best = {("a", 1): 0.2, ("b", 1): 0.1, ("a", 2): 0.3, ("b", 2): 0.2}
+
+    def train(seeds, grid):
+        calls.append((tuple(seeds), {name: tuple(values) for name, values in grid.items()}))
+        points = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
+        rows = [point | {"seed": seed} for point in points for seed in seeds]
+        noise = [0.01 * (7 * row["seed"] % 5) * (row["arm"] == "b") for row in rows]
+        gaps = [abs(row["lr"] - best[row["arm"], row["depth"]]) for row in rows]
+        losses = [gap + n + (row["arm"] == "b") for row, n, gap in zip(rows, noise, gaps, strict=True)]
+        return pd.DataFrame(rows).assign(loss=losses)
+
+    verdict = claim.judge(claim.run(train))
+    assert calls[0] == (tuple(range(4)), {"depth": (1, 2), "arm": ("a", "b"), "lr": (0.1, 0.2, 0.3)})
+    assert {(c["arm"][0], c["depth"][0]): c["lr"][0] for _, c in calls[1:]} == best
+    assert all(seeds == tuple(range(4, 20)) for seeds, _ in calls[1:])
+    assert verdict.verdict == "holds"
