@@ -145,6 +145,10 @@ def _compare(design, condition, earlier, later, scores, confidence):
     )
 
 
+def _short(value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A claim and what the runs say. As the last value of a cell it shows itself as a card."""
@@ -173,7 +177,9 @@ class Verdict:
                     "interval": [_rounded(row.effect.low), _rounded(row.effect.high)],
                     "power": _rounded(row.power),
                     "p": _rounded(row.p),
-                    "chosen": [", ".join(f"{name} {value}" for name, value in arm.items()) for arm in row.chosen],
+                    "chosen": [
+                        ", ".join(f"{name} {_short(value)}" for name, value in arm.items()) for arm in row.chosen
+                    ],
                     "edge": [", ".join(arm) for arm in row.edge],
                     "diverged": list(row.diverged),
                     "reason": row.reason,

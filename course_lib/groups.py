@@ -166,7 +166,7 @@ class _Stack:
         self.schedules = [run.schedule or constant for run in runs]
         self.same_schedule = len({id(s) for s in self.schedules}) == 1 and not hasattr(self.schedules[0], "init")
         self.pace = [s.init() if hasattr(s, "update") else None for s in self.schedules]
-        self.records, self.step_loss = [[] for _ in runs], []
+        self.records, self.step_loss, self.evaluations = [[] for _ in runs], [], {}
         self.best = [None] * len(runs)
         self.best_w, self.best_buffers = self.w.clone(), {n: b.clone() for n, b in self.buffers.items()}
         self.running, self.diverged_at = [True] * len(runs), [None] * len(runs)
@@ -301,8 +301,10 @@ class _Stack:
         totals = [0.0] * len(names)
         for x, y in zip(self.val[0].split(1024, axis), self.val[1].split(1024, axis), strict=True):
             example = (self.w, self.buffers, self.values[4], x, y)
-            make = StackedEvaluation, self.template, self.layout, self.group.runs[0].loss, metrics
-            values = _made(make, example, self.shared_val, self.steps[0][0].compiled)(*example)
+            if x.shape not in self.evaluations:
+                make = StackedEvaluation, self.template, self.layout, self.group.runs[0].loss, metrics
+                self.evaluations[x.shape] = _made(make, example, self.shared_val, self.steps[0][0].compiled)
+            values = self.evaluations[x.shape](*example)
             totals = [total + v.double() * (x.shape[axis] / n) for total, v in zip(totals, values, strict=True)]
         return {name: total.tolist() for name, total in zip(names, totals, strict=True)}
 

@@ -198,7 +198,7 @@ class StackedStep:
             self._before, self._step, extra = _hoist(graph, small, len(example[3]), leaves)
             self.operations = sum(node.op == "call_function" for node in graph.graph.nodes)
             self.elements = sum(map(_numel, graph.graph.nodes))
-            device, self.compiled = leaves[0].device, False
+            device, self.compiled, self._tables = leaves[0].device, False, {}
             if compile is True or (compile == "auto" and self.repays(steps) and can_compile(device)):
                 self._step, self.compiled = _compiled(self._step, [*leaves, *extra])
 
@@ -217,8 +217,10 @@ class StackedStep:
         ts, factors = t.unbind(0), factor.unbind(0)
         early = [()] * len(t)
         if self._before is not None:
-            dims = (*[None] * len(once), 0, 0)
-            early = list(zip(*(o.unbind(0) for o in vmap(self._before, dims)(*once, t, factor)), strict=True))
+            if len(t) not in self._tables:
+                dims = (*[None] * len(once), 0, 0)
+                self._tables[len(t)] = _traced(vmap(self._before, dims), [*once, t, factor])
+            early = list(zip(*(o.unbind(0) for o in self._tables[len(t)](*once, t, factor)), strict=True))
         data = pytree.tree_leaves((x, y))
         for i, batch in enumerate(index.unbind(0)):
             (value,) = self._step(*leaves, ts[i], factors[i], batch, *data, *early[i])
