@@ -12,7 +12,7 @@ One module per concept. A module imports from the lines above it only, and a tes
     stacking  groups  grids  sweeps         many runs at once with that same step: mapped, traced, trained, as tables
     statistics  designs  cards              intervals and verdicts; what a claim compares; how it shows itself
     trials                                  from a frame of runs to the scores that a claim compares
-    plots                                   the only importer of matplotlib
+    plots  interactive                      the only importer of matplotlib; figures that a reader can change
     claims                                  a sentence, declared before the run, and its verdict
     book  cli  bootstrap                    the tools that make the book; the command `course`; the set-up
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 
 __all__ = ["main"]
@@ -17,6 +18,9 @@ def main(argv=None):
     run = arguments.pop("run")
     try:
         return run(**arguments) or 0
+    except BrokenPipeError:  # as of `course claims list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("course: interrupted", file=sys.stderr)
         return 130

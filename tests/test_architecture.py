@@ -23,7 +23,7 @@ LEVELS = [
     {"sweeps"},
     {"statistics", "designs", "cards"},
     {"trials"},
-    {"plots"},
+    {"plots", "interactive"},
     {"claims"},
     {"book", "cli", "bootstrap"},
 ]
