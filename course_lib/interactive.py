@@ -86,7 +86,7 @@ def explorer(
     lines = [_moves(_points("a contour", line), window) for line in contours]
     parts = [
         f'<p class="explorer-title"><strong>{escape(title)}</strong></p>',
-        f'<div class="explorer-controls" hidden>{_controls(words, start)}</div>',
+        f'<div class="explorer-controls" hidden="">{_controls(words, start)}</div>',
         f"<p>↑ {escape(labels[1])}</p>",
         _drawing(drawn[1], lines, window, goal, alt),
         f'<p class="explorer-right">{escape(labels[0])} →</p>',
@@ -145,8 +145,8 @@ def _inside(point, window):
 def _cut(points, window):
     """End a path at its first point that is far outside, so that numbers stay short."""
     low, high = np.array(window).T
-    away = np.abs(points - (low + high) / 2) / (high - low)
-    far = np.flatnonzero(~(away <= FAR).all(1))
+    near = np.abs(points - (low + high) / 2) <= FAR * (high - low)
+    far = np.flatnonzero(~near.all(1))
     points = points[: far[0] + 1] if len(far) else points
     points = points[np.isfinite(points).all(1)]
     return np.clip(points, low - 2 * FAR * (high - low), high + 2 * FAR * (high - low))
@@ -189,14 +189,15 @@ def _ticks(low, high):
 
 def _controls(words, start):
     (menu, names), *sliders = words.items()
+    marks = ["", ' selected=""']
     options = "".join(
-        f'<option value="{i}"{" selected" * (i == start[0])}>{escape(name)}</option>' for i, name in enumerate(names)
+        f'<option value="{i}"{marks[i == start[0]]}>{escape(name)}</option>' for i, name in enumerate(names)
     )
     parts = [f'<label>{escape(menu)}<select autocomplete="off">{options}</select></label>']
     for (name, values), i in zip(sliders, start[1:], strict=True):
         parts += [
             f'<label>{escape(name)} <span aria-hidden="true"></span>'
-            f'<input type="range" autocomplete="off" max="{len(values) - 1}" value="{i or 0}"></label>'
+            f'<input type="range" autocomplete="off" max="{len(values) - 1}" value="{i or 0}"/></label>'
         ]
     return "".join(parts)
 
@@ -239,7 +240,8 @@ def _dots(moves):
 
 
 def _whole(parts, data):
-    payload = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    payload = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    payload = payload.replace("<", "\\u003c").replace("&", "\\u0026")  # nothing that ends the script
     body = "\n".join(parts)
     name = sha256((body + payload).encode()).hexdigest()[:8]
     return (

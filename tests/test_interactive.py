@@ -74,19 +74,15 @@ def test_first_choice_is_drawn_without_script():
     assert found["explorer-dots"].get("d").endswith(found["explorer-end"].get("d"))
     assert found["explorer-text"].text == f"heavy, rate 0.1, β 0.9: loss {said}"
     assert repr(figure) == f"Two rules\nheavy, rate 0.1, β 0.9: loss {said}"
-    assert "hidden" in re.search('<div class="explorer-controls"[^>]*>', figure.html)[0]
-
-
-def tree_of(html):
-    return ElementTree.fromstring(re.sub(r"<(input[^>]*)>", r"<\1/>", re.sub(" (hidden|selected)(?=[ >])", "", html)))
+    assert found["explorer-controls"].get("hidden") is not None
 
 
 def test_controls_are_native_and_named():
     # catches: a slider without a label or with other ends than its values; the wrong option chosen
-    controls = re.search('<div class="explorer-controls" hidden>(.*)</div>', shown(first=("plain", 1e-3, None)).html)[1]
-    menu, *sliders = tree_of(f"<div>{controls}</div>")
+    root = tree(shown(first=("plain", 1e-3, None)))
+    menu, *sliders = next(node for node in root if node.get("class") == "explorer-controls")
     assert [option.text for option in menu.iter("option")] == CHOICES["rule"]
-    assert '<option value="0" selected>plain' in controls
+    assert [option.text for option in menu.iter("option") if option.get("selected") is not None] == ["plain"]
     assert [(label.text, label.find("input").get("max"), label.find("input").get("value")) for label in sliders] == [
         ("rate ", "1", "1"),
         ("β ", "1", "0"),
@@ -126,7 +122,7 @@ def test_it_depends_on_nothing_outside():
 def test_a_path_that_diverges():
     """Catches: numbers of twenty digits in the page, and infinity, which JSON does not have."""
     given = paths()
-    given["heavy", 0.1, 0.9] = (-3.0) ** np.arange(700)[:, None] * np.ones(2)
+    given["heavy", 0.1, 0.9] = [[(-3.0) ** min(n, 646)] * 2 for n in range(700)] + [[math.nan, math.inf]]
     given["heavy", 0.1, 0.5] = np.array([[0, 0], [math.inf, 1], [0, 0]])
     results = dict.fromkeys(given, 1.0) | {("heavy", 0.1, 0.9): math.inf}
     runs = data(shown(paths=given, results=results))["runs"]
@@ -149,7 +145,7 @@ def test_a_path_that_diverges():
 )
 def test_numbers_are_readable(value, words):
     # catches: 1.2e+03
-    given = dict.fromkeys(paths(), [[0, 0]])
+    given = {key: [[0, 0]] for key in paths()}
     assert repr(shown(paths=given, results=dict.fromkeys(given, value))).endswith(f"loss {words}")
 
 
@@ -158,7 +154,7 @@ def test_numbers_are_readable(value, words):
     [(WINDOW, "−2 −1 0 1 2 3", "−1 −0.5 0 0.5 1"), (((-9, 6), (0, 0.07)), "−5 0 5", "0 0.02 0.04 0.06")],
 )
 def test_ticks_are_round_and_where_they_say(window, x, y):
-    across, up = list(tree(shown(window=window)).iter("svg"))[0].findall("g")
+    across, up = tree(shown(window=window)).find("svg").findall("g")
     assert [" ".join(text.text for text in group) for group in (across, up)] == [x, y]
     zero = next(text for text in across if text.text == "0")
     low, high = window[0]
