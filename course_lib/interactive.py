@@ -301,7 +301,9 @@ for (const root of document.querySelectorAll('[data-explorer="NAME"]:not([data-r
     find("dots").setAttribute("d", dots);
     find("end").setAttribute("d", `M${x} ${y}h0`);
     const text = `${chosen.join(", ")}: ${measure} ${said}`;
-    if (find("text").textContent !== text) find("text").textContent = text;
+    if (find("text").textContent === text) return;
+    find("text").textContent = text;
+    root.querySelector("svg").setAttribute("aria-label", text);
   };
   controls.forEach((control) => control.addEventListener("input", show));
   find("controls").hidden = false;
