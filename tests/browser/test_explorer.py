@@ -33,7 +33,7 @@ def test_keyboard_changes_path_and_words(browser, site, theme):
     rate.focus()
     page.keyboard.press("End")
     assert text.inner_text().endswith("the path ends outside the picture")
-    assert figure.get_by_role("img").get_attribute("aria-label") == text.inner_text()
+    assert figure.locator("[role=img]").get_attribute("aria-label") == text.inner_text()
     assert contrast(page) > 4.5
     assert errors == []
     context.close()
