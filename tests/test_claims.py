@@ -281,7 +281,8 @@ def test_run_tunes_on_some_seeds_and_measures_the_others_at_what_they_chose():
     # catches: measured seeds that tune; an arm measured at another arm's rate; rates measured that nobody chose
     design = Design(
         task="none", axis="arm", arms=("a", "b"), measure="loss", direction="less", smallest=0.1, unit="nats",
-        seeds=range(4, 20), tuning_seeds=range(4), tune={"lr": (0.1, 0.2, 0.3)}, tune_for="min", conditions={"depth": (1, 2)},
+        seeds=range(4, 20), tuning_seeds=range(4), tune={"lr": (0.1, 0.2, 0.3)}, tune_for="min",
+        conditions={"depth": (1, 2)},
     )  # fmt: skip
     claim, calls = Claim("a-beats-b", "a is lower than b.", "nobody", design), []
     best = {("a", 1): 0.2, ("b", 1): 0.1, ("a", 2): 0.3, ("b", 2): 0.2}

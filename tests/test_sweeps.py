@@ -233,7 +233,7 @@ def test_bad_input_is_named_before_anything_runs(change, words):
 
 
 def test_build_must_make_a_module():
-    with pytest.raises(TypeError, match="build must return a torch.nn.Module"):
+    with pytest.raises(TypeError, match=r"build must return a torch\.nn\.Module"):
         sweep(lambda g: None, data(), SGD(0.1), epochs=1, seeds=[0], **CPU)
 
 
@@ -300,7 +300,7 @@ def test_an_executor_that_dies_keeps_what_was_finished(tmp_path):
                 future.set_exception(concurrent.futures.BrokenExecutor("a worker was killed"))
             return future
 
-    with pytest.raises(SweepError, match="1 of 2 groups are finished .*call the sweep again"):
+    with pytest.raises(SweepError, match=r"1 of 2 groups are finished .*call the sweep again"):
         sweep(mlp, data(), SGD(), executor=Dying(), folder=tmp_path, **OPTIONS)
     with pytest.raises(SweepError, match="give the sweep a folder"):
         sweep(mlp, data(), SGD(), executor=Dying(), **OPTIONS)

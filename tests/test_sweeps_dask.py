@@ -37,10 +37,8 @@ def data(n=64):
 
 @pytest.fixture(scope="module")
 def client():
-    with (
-        LocalCluster(2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, worker_dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):  # fmt: skip
+    options = {"host": "127.0.0.1", "dashboard_address": None, "worker_dashboard_address": None}
+    with LocalCluster(2, threads_per_worker=1, **options) as cluster, Client(cluster) as client:
         yield client
 
 
