@@ -203,7 +203,7 @@ def _rounded(number):
 def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Return the claims of a chapter, one row each.
 
-    Columns: claim, verdict, effect with its interval (for several comparisons the range of effects), seeds, and
+    Index: claim.   Columns: verdict, effect with its interval (for several comparisons the range of effects), seeds, and
     "p (Holm)": against the claim's being just missed, adjusted for the number of claims in the table. A claim
     that holds on its own still holds beside the others where that is below 0.025.
     """
@@ -217,4 +217,4 @@ def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
             "seeds": [record["comparisons"][0]["seeds"] for record in records],
             "p (Holm)": [f"{value:.2g}" for value in statistics.holm(p)],
         }
-    )
+    ).set_index("claim")

@@ -265,15 +265,15 @@ def test_table():
     # catches: p-values of a chapter that are not adjusted, or rows in another order
     found = [judged(), judged((0.1, 0), id="other"), judged((0, 0.1, 0.2), arms=("a", "b", "c"), id="many")]
     rows = table(found)
-    assert rows["claim"].tolist() == ["he-for-relu", "other", "many"]
+    assert rows.index.tolist() == ["he-for-relu", "other", "many"]
     assert rows["verdict"].tolist() == ["holds", "fails", "holds"]
-    assert rows["effect"][1].startswith("−0.1")
-    assert rows["effect"][2].endswith("nats in 2 comparisons")
+    assert rows["effect"].iloc[1].startswith("−0.1")
+    assert rows["effect"].iloc[2].endswith("nats in 2 comparisons")
     assert rows["seeds"].tolist() == [16, 16, 16]
-    assert rows["p (Holm)"][1] == "1"
+    assert rows["p (Holm)"].iloc[1] == "1"
     worst = max(row.p for row in found[2].comparisons)
     assert worst > min(row.p for row in found[2].comparisons)
-    assert float(rows["p (Holm)"][2]) >= 2 * worst * 0.95
+    assert float(rows["p (Holm)"].iloc[2]) >= 2 * worst * 0.95
     assert table([]).empty
 
 
