@@ -203,8 +203,8 @@ def _rounded(number):
 def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """Return the claims of a chapter, one row each.
 
-    Index: claim.   Columns: verdict, effect with its interval (for several comparisons the range of effects), seeds, and
-    "p (Holm)": against the claim's being just missed, adjusted for the number of claims in the table. A claim
+    Index: claim.   Columns: verdict, effect with its interval (for several comparisons the range of effects), seeds,
+    and "p (Holm)": against the claim's being just missed, adjusted for the number of claims in the table. A claim
     that holds on its own still holds beside the others where that is below 0.025.
     """
     records = [json.loads(verdict.record) for verdict in verdicts]
