@@ -12,7 +12,6 @@ Used by: dropout, augmentation.
 """
 
 import math
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 
@@ -38,17 +37,20 @@ class _Stream:
         return _mix(self.key + _mix(torch.as_tensor(self.t, device=self.key.device).to(torch.int64)))
 
 
-@contextmanager
-def stream(key: Tensor, t: int | Tensor):
+class stream:
     """Make `uniform` draw for step t of the run with this key, within the block.
 
     key: () int64, one for each run.   t: the update's number, ≥ 0.
     """
-    token = _STREAM.set(_Stream(key, t))
-    try:
-        yield
-    finally:
-        _STREAM.reset(token)
+
+    def __init__(self, key: Tensor, t: int | Tensor):
+        self._stream = _Stream(key, t)
+
+    def __enter__(self):
+        self._token = _STREAM.set(self._stream)
+
+    def __exit__(self, *exc):
+        _STREAM.reset(self._token)
 
 
 def active() -> bool:
