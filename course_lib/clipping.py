@@ -25,14 +25,14 @@ class ClipValue:
     Each element is cut by itself, so the gradient's direction changes: (0.9, 100) becomes (0.9, 1).
 
     limit: > 0, in units of g; a tensor of shape () is one run's value.
-    Raises: ValueError if limit is not positive.
+    Raises: ValueError if limit is not positive and finite, or a tensor of another shape.
     Source: Mikolov 2012.   Checked against: torch.nn.utils.clip_grad_value_ (Keras: clipvalue).
     """
 
     limit: float | Tensor = 1.0
 
     def __post_init__(self):
-        check_positive("limit", self.limit)
+        _check(self.limit)
 
     def __call__(self, grads: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the clipped gradients, by name."""
@@ -49,14 +49,14 @@ class ClipNorm:
     limit by that share. Pascanu et al. and Keras (global_clipnorm) have none.
 
     limit: > 0, in units of g; a tensor of shape () is one run's value.
-    Raises: ValueError if limit is not positive.
+    Raises: ValueError if limit is not positive and finite, or a tensor of another shape.
     Source: Pascanu et al. 2013.   Checked against: torch.nn.utils.clip_grad_norm_.
     """
 
     limit: float | Tensor = 1.0
 
     def __post_init__(self):
-        check_positive("limit", self.limit)
+        _check(self.limit)
 
     def __call__(self, grads: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the clipped gradients, by name."""
@@ -77,18 +77,27 @@ class ClipNormPerTensor:
     1e-6); PyTorch has no name for it.
 
     limit: > 0, in units of g; a tensor of shape () is one run's value.
-    Raises: ValueError if limit is not positive.
+    Raises: ValueError if limit is not positive and finite, or a tensor of another shape.
     Checked against: torch.nn.utils.clip_grad_norm_, called on each tensor.
     """
 
     limit: float | Tensor = 1.0
 
     def __post_init__(self):
-        check_positive("limit", self.limit)
+        _check(self.limit)
 
     def __call__(self, grads: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the clipped gradients, by name."""
         return {name: g * _shortening(torch.linalg.vector_norm(g), self.limit) for name, g in grads.items()}
+
+
+def _check(limit):
+    check_positive("limit", limit)
+    if getattr(limit, "ndim", 0):  # it would broadcast over the gradients' own axes without a word
+        raise ValueError(
+            f"limit must be one number, got a tensor of shape {tuple(limit.shape)}: "
+            "for one limit a run give a sweep's grid a clip for each, {'clip': [ClipNorm(0.1), ClipNorm(1.0)]}"
+        )
 
 
 def _shortening(length, limit):

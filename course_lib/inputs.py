@@ -62,11 +62,11 @@ def check_data(model: nn.Module, x: Tensor, y: Tensor, rows: int, measures: Mapp
                 f"{name}: the model, with weights of {dtype}, can't take a batch of shape {tuple(xb.shape)} and "
                 f"{xb.dtype} ({error}): {remedy}"
             ) from error
-        if measures["loss"] is cross_entropy and out.ndim == 2:
+        if measures["loss"] is cross_entropy and out.ndim in (2, 3):
             low, high = int(y.min()), int(y.max())
-            if low < 0 or high >= out.shape[1]:
+            if low < 0 or high >= out.shape[-1]:
                 raise ValueError(
-                    f"{name}: labels must lie in 0 … {out.shape[1] - 1}, as the model has {out.shape[1]} outputs, "
+                    f"{name}: labels must lie in 0 … {out.shape[-1] - 1}, as the model has {out.shape[-1]} outputs, "
                     f"got {low} … {high}: renumber the labels or give the last layer more units"
                 )
         for measure, function in measures.items():

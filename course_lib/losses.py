@@ -21,10 +21,11 @@ _NO_LABEL = torch.iinfo(
 
 
 def _check_labels(name: str, logits: Tensor, labels: Tensor) -> None:
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+    if logits.ndim not in (2, 3) or labels.shape != logits.shape[:-1]:
         raise ValueError(
-            f"{name} needs logits (N, K) and labels (N,), got {tuple(logits.shape)} and {tuple(labels.shape)}: "
-            "for another task take another measure (fit and evaluate take metrics={} for none)"
+            f"{name} needs logits (N, K) and labels (N,), or (N, T, K) and (N, T) for T time steps, "
+            f"got {tuple(logits.shape)} and {tuple(labels.shape)}: for another task take another measure "
+            "(fit and evaluate take metrics={} for none)"
         )
     if labels.dtype != torch.int64:
         raise ValueError(f"{name} needs int64 labels, got {labels.dtype}: use labels.long()")
@@ -36,11 +37,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     L = mean over n of  log Σₖ exp(z_nk) − z_n,yₙ  =  mean over n of  −log softmax(z_n)_yₙ
 
     logits: (N, K), any real numbers, *not* probabilities.   labels: (N,) integers in 0 … K−1.
+    With logits (N, T, K) and labels (N, T), for sequences, the mean is over samples and time steps.
     Returns: () in nats. Computed through log-softmax, so large logits do not overflow.
     Raises: ValueError if the shapes do not fit or the labels are not int64.
     """
     _check_labels("cross_entropy", logits, labels)
-    return F.cross_entropy(logits, labels, ignore_index=_NO_LABEL)
+    return F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=_NO_LABEL)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class SmoothedCrossEntropy:
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, shape ()."""
         _check_labels("SmoothedCrossEntropy", logits, labels)
-        log_p = torch.log_softmax(logits, dim=1)
-        true_class = -log_p.gather(1, labels[:, None]).mean()
+        log_p = torch.log_softmax(logits, dim=-1)
+        true_class = -log_p.gather(-1, labels[..., None]).mean()
         every_class = -log_p.mean()
         return (1 - self.smoothing) * true_class + self.smoothing * every_class
 
@@ -103,9 +105,9 @@ def mean_squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of rows whose largest logit is that of the true class: logits (N, K), labels (N,) → ().
+    """Share of labels whose logit is the largest: logits (N, K), labels (N,), or (N, T, K) and (N, T) → ().
 
     Raises: ValueError as `cross_entropy`.
     """
     _check_labels("accuracy", logits, labels)
-    return (logits.argmax(dim=1) == labels).to(logits.dtype).mean()
+    return (logits.argmax(dim=-1) == labels).to(logits.dtype).mean()

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "course_lib"
 # A module may import from lower levels only. Names are modules or packages of course_lib.
 LEVELS = [
     {"names", "rng", "noise", "flat", "device", "progress", "data"},
-    {"activations", "losses", "initialization", "gradients", "models", "dropout", "checkpoints"}
+    {"activations", "losses", "initialization", "gradients", "models", "recurrent", "dropout", "checkpoints"}
     | {"optimizers", "schedules", "clipping", "regularization"},
     {"inputs", "resume"},
     {"training"},

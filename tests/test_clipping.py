@@ -74,3 +74,21 @@ def test_nothing_to_clip_and_bad_limits(kind):
     for limit in (0.0, -1.0, float("nan"), float("inf"), torch.tensor([1.0, 0.0])):
         with pytest.raises(ValueError, match="limit must be > 0 and finite"):
             kind(limit)
+    # catches: limits of several runs that broadcast over the axes of a gradient
+    with pytest.raises(ValueError, match=r"limit must be one number, got a tensor of shape \(2,\): .* grid"):
+        kind(torch.tensor([1.0, 2.0]))
+    assert kind(torch.tensor(1.0))(zero).keys() == zero.keys()
+
+
+def test_the_direction_that_each_kind_keeps():
+    # catches: a global norm where one per tensor is meant, and the reverse
+    grads = gradients(10.0)
+    cosine = {}
+    for kind in KINDS:
+        clipped = kind(0.5)(grads)
+        pairs = [(torch.cat([t.flatten() for t in g.values()]), g["b"]) for g in (grads, clipped)]
+        cosine[kind] = [torch.cosine_similarity(a, b, dim=0).item() for a, b in zip(*pairs, strict=True)]
+    assert cosine[ClipNorm] == pytest.approx([1, 1], abs=1e-12)
+    assert cosine[ClipNormPerTensor][1] == pytest.approx(1, abs=1e-12)
+    assert cosine[ClipNormPerTensor][0] < 0.99
+    assert cosine[ClipValue][0] < 0.99

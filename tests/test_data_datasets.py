@@ -39,7 +39,9 @@ def test_every_offline_set_loads_and_says_where_it_is_from(name):
     assert str(data.n) in text
 
 
-@pytest.mark.parametrize("name", ["moons", "circles", "spirals", "blobs", "xor", "mnist1d", "shapes", "arrows"])
+@pytest.mark.parametrize(
+    "name", ["moons", "circles", "spirals", "blobs", "xor", "mnist1d", "copy_task", "shapes", "arrows"]
+)
 def test_a_seed_gives_the_same_set_and_another_seed_another(name):
     # catches a draw from a global generator, and a seed that is not used
     torch.manual_seed(0)

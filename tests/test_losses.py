@@ -94,6 +94,15 @@ def test_shapes_that_would_broadcast_are_refused(loss, a, b):
         loss(a, b)
 
 
+@pytest.mark.parametrize("measure", [cross_entropy, accuracy, SmoothedCrossEntropy(0.1)])
+def test_time_steps_count_as_samples(measure):
+    # catches: the classes looked for on the axis of time, as torch's own (N, K, T) has them
+    z, y = logits().reshape(8, 5, 5), labels().reshape(8, 5)
+    torch.testing.assert_close(measure(z, y), measure(logits(), labels()), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match=r"needs logits .* got \(8, 5, 5\) and \(40,\)"):
+        measure(z, labels())
+
+
 @pytest.mark.parametrize("measure", [cross_entropy, accuracy, SmoothedCrossEntropy()])
 def test_labels_of_another_type_are_refused_by_name(measure):
     # catches: labels read as float from a file, which accuracy compares without a word

@@ -20,7 +20,8 @@ class Dataset:
     """Inputs, targets, and where they come from.
 
     x: (N, …) float32, no NaN or infinity.
-    y: (N,) int64 in 0 … len(class_names)−1 for classes, or float32 for regression (no class_names).
+    y: (N,) int64 in 0 … len(class_names)−1 for classes, (N, T) for one at each step of a sequence, or (N,) float32
+        for regression (no class_names).
     factors: for drawn images, what each was drawn from: name -> (N, …).
     every_class: False allows classes without a sample, as in a small subset.
     Raises: TypeError or ValueError that names the broken rule, the value and the remedy.
@@ -47,7 +48,8 @@ class Dataset:
             raise TypeError(f"{name}: x must be float32, got {x.dtype}: use x.float()")
         if x.ndim < 1 or len(x) == 0:
             raise ValueError(f"{name}: needs at least one sample, got x of shape {tuple(x.shape)}")
-        if y.ndim != 1 or len(y) != len(x):
+        steps = 2 if self.class_names and x.ndim > 2 else 1
+        if not 1 <= y.ndim <= steps or len(y) != len(x) or y.shape[1:] != x.shape[1 : y.ndim]:
             raise ValueError(
                 f"{name}: needs one target for each sample, got x of shape {tuple(x.shape)} and y of shape "
                 f"{tuple(y.shape)}: check that both come from the same selection"
@@ -89,7 +91,7 @@ class Dataset:
                 f"{name}: labels must lie in 0 … {k - 1} (there are {k} class names), got {low} … {high}: "
                 "renumber the labels, or name every class"
             )
-        counts = torch.bincount(y, minlength=k)
+        counts = torch.bincount(y.flatten(), minlength=k)
         if self.every_class and (counts == 0).any():
             empty = ", ".join(self.class_names[i] for i in (counts == 0).nonzero().flatten().tolist())
             raise ValueError(
@@ -135,7 +137,7 @@ class Dataset:
     def __repr__(self) -> str:
         lines = [f"{self.name}: {self.n} samples of shape {tuple(self.x.shape[1:])}"]
         if self.class_names:
-            counts = torch.bincount(self.y, minlength=self.n_classes).tolist()
+            counts = torch.bincount(self.y.flatten(), minlength=self.n_classes).tolist()
             pairs = [f"{c} {m}" for c, m in zip(self.class_names, counts, strict=True)]
             lines.append(f"  {self.n_classes} classes: {', '.join(pairs)}")
         else:
@@ -153,6 +155,7 @@ _SETS = {
     **dict.fromkeys(("digits", "breast_cancer", "wine"), "tabular"),
     **dict.fromkeys(("moons", "circles", "spirals", "blobs", "xor"), "toys"),
     "mnist1d": "mnist1d",
+    "copy_task": "sequences",
     **dict.fromkeys(("shapes", "arrows"), "shapes"),
     **dict.fromkeys(("mnist", "fashion_mnist", "cifar10"), "files"),
 }
