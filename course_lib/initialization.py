@@ -1,11 +1,13 @@
 r"""How weights start: the variance of a layer's weights, set from its number of inputs and outputs.
 
 Each scheme is a frozen dataclass with `sample(shape, generator)`; `get("he_normal")` looks one up by the
-name the field uses, and `initialize_(model, scheme, generator)` applies it to a model.
+name the field uses, and `initialize_(model, scheme, generator)` applies it to a model. Told the activation,
+`initialize_` takes the scheme that suits it, and warns of another.
 Chapter: 05_gradient_flow, 07_initialization.   Checked against: torch.nn.init, in distribution.
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -110,15 +112,21 @@ def get(name: str) -> VarianceScaling | Constant:
 
 
 @torch.no_grad()
-def initialize_(model: nn.Module, scheme, generator: torch.Generator, bias: float = 0.0) -> nn.Module:
+def initialize_(
+    model: nn.Module, scheme=None, generator: torch.Generator | None = None, bias: float = 0.0, *, activation=None
+) -> nn.Module:
     """Draw the weights of every dense and convolutional layer anew, set their biases; return the model.
 
-    scheme: a name, or an object with `sample`.   bias: the value of every bias.
+    scheme: a name, or an object with `sample`; None takes the activation's own.   bias: the value of every bias.
+    activation: that of the model's layers, from `activations`; its scheme is compared with the one given, the normal
+    and the uniform distribution being alike. None compares nothing.
     Layers are visited in the order of `model.modules()`. Normalisation layers are left alone.
-    Raises: ValueError if the model has no such layer; TypeError if generator is none.
+    Warns: UserWarning, naming the right scheme, where another is given.
+    Raises: ValueError if the model has no such layer, or there is no scheme to take; TypeError if generator is none,
+    or activation is no `Activation`.
     """
     check_generator(generator)
-    scheme = get(scheme) if isinstance(scheme, str) else scheme
+    scheme = _scheme_for(scheme, activation)
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)]
     if not layers:
         raise ValueError(f"{type(model).__name__} has no dense or convolutional layer to initialise")
@@ -127,3 +135,26 @@ def initialize_(model: nn.Module, scheme, generator: torch.Generator, bias: floa
         if layer.bias is not None:
             layer.bias.fill_(bias)
     return model
+
+
+def _scheme_for(scheme, activation):
+    """Return the scheme to draw from: the one given, or the activation's; warn where they are not alike."""
+    given = get(scheme) if isinstance(scheme, str) else scheme
+    if activation is not None and not hasattr(activation, "scheme"):
+        raise TypeError(f"activation must be one of course_lib.activations, got {activation!r}: pass get('relu'), say")
+    right = getattr(activation, "scheme", None)
+    if given is None and right is None:
+        reason = "no activation is given" if activation is None else f"no scheme suits {activation.name}"
+        raise ValueError(f"a scheme is needed, as {reason}: pass a name, one of {', '.join(SCHEMES)}")
+    if given is None:
+        return get(right)
+    if right is not None and _rule(given) != _rule(get(right)):
+        warnings.warn(
+            f"{activation.name} starts well from {right}, got {scheme!r}: pass scheme={right!r}", stacklevel=4
+        )
+    return given
+
+
+def _rule(scheme):
+    """What makes two schemes alike: the variance, whatever the distribution; a scheme of another kind is itself."""
+    return (scheme.gain, scheme.fan) if isinstance(scheme, VarianceScaling) else scheme

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from course_lib import initialization
+from course_lib import activations, initialization
 from course_lib.initialization import Constant, Normal, VarianceScaling, fans, get, initialize_
 from course_lib.rng import generator
 
@@ -74,3 +74,50 @@ def test_bad_values():
     with pytest.raises(ValueError, match="distribution"):
         VarianceScaling(1, "in", "cauchy")
     assert set(TORCH) < set(initialization.SCHEMES)
+
+
+@pytest.mark.parametrize("name", [n for n, a in activations.ACTIVATIONS.items() if a.scheme])
+def test_without_a_scheme_the_start_is_the_activations_own(name):
+    # catches: one default for all, an activation whose scheme is no name of a scheme
+    activation = activations.get(name)
+    own = initialize_(nn.Linear(9, 7), generator=generator(4), activation=activation)
+    named = initialize_(nn.Linear(9, 7), activation.scheme, generator(4))
+    assert torch.equal(own.weight, named.weight)
+
+
+@pytest.mark.parametrize(
+    ("activation", "scheme", "right"),
+    [
+        ("selu", "he_normal", "lecun_normal"),
+        ("selu", "xavier_uniform", "lecun_normal"),  # the same gain, but another fan
+        ("relu", "lecun_normal", "he_normal"),
+        ("leaky_relu", "zeros", "he_normal"),
+        ("tanh", Normal(0.01), "xavier_normal"),
+    ],
+)
+def test_a_scheme_of_another_activation_warns_names_the_right_one_and_is_used(activation, scheme, right):
+    # catches: no warning, the wrong name in it, the activation's scheme in place of the one asked for
+    with pytest.warns(UserWarning, match=f"{activation} starts well from {right}, .* scheme='{right}'") as caught:
+        model = initialize_(nn.Linear(9, 7), scheme, generator(4), activation=activations.get(activation))
+    assert torch.equal(model.weight, initialize_(nn.Linear(9, 7), scheme, generator(4)).weight)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("scheme", ["he_normal", "he_uniform", VarianceScaling(2.0)])
+def test_the_right_scheme_does_not_warn_in_either_distribution(scheme):
+    initialize_(nn.Linear(9, 7), scheme, generator(4), activation=activations.get("relu"))  # warnings are errors
+
+
+def test_a_start_needs_a_scheme_or_an_activation_that_has_one():
+    model, step = nn.Linear(3, 2), activations.get("step")
+    kept = model.weight.clone()
+    with pytest.raises(ValueError, match=r"no activation is given: pass a name, one of xavier_normal"):
+        initialize_(model, generator=generator(0))
+    with pytest.raises(ValueError, match="no scheme suits step"):
+        initialize_(model, generator=generator(0), activation=step)
+    with pytest.raises(TypeError, match=r"one of course_lib.activations, got <built-in"):
+        initialize_(model, generator=generator(0), activation=torch.relu)
+    with pytest.raises(TypeError, match=r"torch.Generator, got None"):
+        initialize_(model, "he_normal")
+    assert torch.equal(model.weight, kept)
+    initialize_(model, "he_normal", generator(0), activation=step)
