@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["COLOURS", "bars", "heatmap", "histograms", "images", "intervals", "lines", "panels", "scatter"]
+__all__ = ["COLOURS", "bars", "heatmap", "histograms", "images", "intervals", "lines", "panels", "regions", "scatter"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 1)), (0, (1, 2)))
@@ -220,6 +220,38 @@ def scatter(
         if equal:
             ax.set_aspect("equal", adjustable="datalim")
         ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    _legend(figure, axes)
+    return figure
+
+
+@_figure
+def regions(
+    panels: Mapping[str, object],
+    points: Mapping[str, object],
+    xlabel: str,
+    ylabel: str,
+    *,
+    span: tuple[float, float, float, float],
+    columns: int = 2,
+) -> Figure:
+    """Decision regions: the class that a model gives to each place of the plane, a panel for each model.
+
+    panels: title → (H, W) classes 0, 1, … on an even grid, lowest row first.   span: (left, right, bottom, top) of it.
+    points: name of class 0, 1, … → (n, 2), drawn in every panel in the colour of its region.
+    """
+    figure, axes = _grid(len(panels), columns, lambda r, c: (5.6, 5.6 * r / c + 0.5), sharex=True, sharey=True)
+    tints = mpl.colors.ListedColormap(COLOURS[: len(points)])
+    for ax, (title, classes) in zip(axes, panels.items(), strict=True):
+        values, last = _array(classes), len(points) - 1
+        ax.imshow(values, cmap=tints, vmin=0, vmax=max(last, 1), alpha=0.25, origin="lower", extent=span)
+        if values.min() < values.max():
+            ax.contour(values, levels=np.arange(last) + 0.5, colors="#000000", linewidths=1, extent=span)
+        for (name, at), (colour, _, marker) in zip(points.items(), _looks([points]).values(), strict=True):
+            x, y = _array(at).T
+            ax.scatter(x, y, s=8, color=colour, marker=marker, label=name, lw=0)
+        ax.grid(visible=False)
+        ax.set(title=title, xlim=span[:2], ylim=span[2:], xlabel=xlabel, ylabel=ylabel)
+        ax.label_outer()
     _legend(figure, axes)
     return figure
 

@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 
 from course_lib import plots
 
+POINTS = {"a": np.eye(2), "b": np.zeros((2, 2))}
 FIGURES = {
     "lines": lambda: plots.lines(
         {"a": [1, 2, 4], "b": ([1, 2, 3], torch.ones(3, requires_grad=True))},
@@ -19,6 +20,9 @@ FIGURES = {
     ),
     "panels": lambda: plots.panels({t: {"a": [1, 2], "b": [2, 1]} for t in "xyz"}, "step", "loss", columns=2),
     "scatter": lambda: plots.scatter({"raw": {"a": np.eye(2), "b": np.ones((600, 2))}}, "x", "y"),
+    "regions": lambda: plots.regions(
+        {"line": torch.eye(3), "one class": np.zeros((3, 3))}, POINTS, "x", "y", span=(-1, 1, -1, 1)
+    ),
     "histograms": lambda: plots.histograms({t: torch.randn(50) for t in "abcd"}, "value"),
     "bars": lambda: plots.bars({"a": 0.5, "b": 0.7}, "accuracy", errors={"b": (0.6, 0.8)}),
     "intervals": lambda: plots.intervals({"a": (0, -1, 1), "b": (1, 0, 2)}, "effect", level=("none", 0)),
@@ -126,3 +130,14 @@ def test_a_notebook_shows_the_figure_once_as_svg():
     NotebookClient(notebook, kernel_name="python3", timeout=60).execute()
     shown = [set(o.data) for o in notebook.cells[0].outputs if "data" in o]
     assert shown == [{"image/svg+xml", "text/plain"}]
+
+
+def test_regions_put_the_first_row_at_the_bottom_and_each_class_in_one_colour():
+    # catches: an image that hangs upside down under its points, a region in the colour of another class
+    classes = torch.tensor([[1, 1], [0, 0]])  # class 1 below, class 0 above
+    ax = plots.regions({"": classes}, POINTS, "x", "y", span=(0, 1, 0, 1)).axes[0]
+    image = ax.images[0]
+    assert image.origin == "lower"
+    assert list(image.get_extent()) == [0, 1, 0, 1]
+    for points, number in zip(ax.collections[-2:], (0, 1), strict=True):
+        assert np.allclose(points.get_facecolor()[0, :3], image.cmap(image.norm(number))[:3])
