@@ -1,9 +1,9 @@
-r"""Activation functions with their derivatives, written as their formulas.
+r"""Activation functions: torch's own, with their derivatives written as formulas.
 
 Each entry of `ACTIVATIONS` holds f and f′ as functions of a tensor of any shape, its range, where f′ is (almost)
 zero, and the start that suits it. `get("tanh")` looks one up; an activation goes wherever a callable is wanted.
 `leaky_relu(slope)` and `elu(alpha)` make one with another parameter.
-Chapter: 03_backpropagation (derivatives), 06_activations.   Checked against: torch and autograd, 1e-12 in float64.
+Chapter: 03_backpropagation (derivatives), 06_activations.   Checked against: formulas, autograd, 1e-12.
 """
 
 import math
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from course_lib.names import check_name, check_positive
 
@@ -75,24 +76,12 @@ def _relu_derivative(z):
     return (z > 0).to(z.dtype)  # 0 at z = 0, as torch has it
 
 
-def _leaky(z, slope):
-    return torch.where(z > 0, z, slope * z)
-
-
 def _leaky_derivative(z, slope):
     return torch.where(z > 0, torch.ones_like(z), slope)  # the slope at z = 0, as torch has it
 
 
-def _elu(z, alpha):
-    return torch.where(z > 0, z, alpha * torch.expm1(z.clamp(max=0)))  # clamped: eᶻ of a large z would overflow
-
-
 def _elu_derivative(z, alpha):
-    return torch.where(z > 0, torch.ones_like(z), alpha * torch.exp(z.clamp(max=0)))  # alpha at z = 0
-
-
-def _selu(z):
-    return SELU_SCALE * _elu(z, SELU_ALPHA)
+    return torch.where(z > 0, torch.ones_like(z), alpha * torch.exp(z.clamp(max=0)))  # a large eᶻ would overflow
 
 
 def _selu_derivative(z):
@@ -100,7 +89,7 @@ def _selu_derivative(z):
 
 
 def _normal_cdf(z):
-    return 0.5 * torch.erfc(-math.sqrt(0.5) * z)  # erfc keeps its digits for z ≪ 0, where 1 + erf loses them
+    return torch.erfc(-math.sqrt(0.5) * z) / 2  # 1 + erf, as torch's GELU has it, loses its digits for z ≪ 0
 
 
 def _gelu(z):
@@ -109,10 +98,6 @@ def _gelu(z):
 
 def _gelu_derivative(z):
     return _normal_cdf(z) + z * torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-
-
-def _silu(z):
-    return z * torch.sigmoid(z)
 
 
 def _silu_derivative(z):
@@ -129,7 +114,7 @@ def leaky_relu(slope: float = 0.01) -> Activation:
     if not 0 < slope < 1:
         raise ValueError(f"the slope of leaky ReLU must be in (0, 1), got {slope}: 0 is relu, 1 is identity")
     name = "leaky_relu" if slope == 0.01 else f"leaky_relu({slope})"
-    f, derivative = _With(_leaky, slope), _With(_leaky_derivative, slope)
+    f, derivative = _With(functional.leaky_relu, slope), _With(_leaky_derivative, slope)
     return Activation(name, f, derivative, "(−∞, ∞)", "nowhere", "he_normal")
 
 
@@ -141,7 +126,7 @@ def elu(alpha: float = 1.0) -> Activation:
     """
     check_positive("alpha", alpha)
     name, low = ("elu", "−1") if alpha == 1 else (f"elu({alpha})", f"−{alpha:g}")
-    f, derivative = _With(_elu, alpha), _With(_elu_derivative, alpha)
+    f, derivative = _With(functional.elu, alpha), _With(_elu_derivative, alpha)
     return Activation(name, f, derivative, f"({low}, ∞)", "on the left", "he_normal")
 
 
@@ -155,9 +140,9 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("relu", torch.relu, _relu_derivative, "[0, ∞)", "for z ≤ 0, exactly", "he_normal"),
         leaky_relu(),
         elu(),
-        Activation("selu", _selu, _selu_derivative, "(−1.76, ∞)", "on the left", "lecun_normal"),
+        Activation("selu", torch.selu, _selu_derivative, "(−1.76, ∞)", "on the left", "lecun_normal"),
         Activation("gelu", _gelu, _gelu_derivative, "[−0.17, ∞)", "on the left", "he_normal"),
-        Activation("silu", _silu, _silu_derivative, "[−0.28, ∞)", "on the left", "he_normal"),
+        Activation("silu", functional.silu, _silu_derivative, "[−0.28, ∞)", "on the left", "he_normal"),
     )
 }
 
