@@ -10,7 +10,8 @@ One module per concept. A module imports from the lines above it only, and a tes
     inputs  resume                          what training checks first, and what a checkpoint of it holds
     training                                one pure step, and the loop around it
     stacking  groups  grids  sweeps         many runs at once with that same step: mapped, traced, trained, as tables
-    statistics  designs  cards              intervals and verdicts; what a claim compares; how it shows itself
+    statistics  bias_variance               intervals and verdicts; the parts of an error over training sets
+    designs  cards                          what a claim compares; how it shows itself
     trials                                  from a frame of runs to the scores that a claim compares
     plots  interactive                      the only importer of matplotlib; figures that a reader can change
     claims                                  a sentence, declared before the run, and its verdict

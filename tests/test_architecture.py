@@ -21,7 +21,7 @@ LEVELS = [
     {"groups"},
     {"grids"},
     {"sweeps"},
-    {"statistics", "designs", "cards"},
+    {"statistics", "bias_variance", "designs", "cards"},
     {"trials"},
     {"plots", "interactive"},
     {"claims"},
