@@ -5,7 +5,7 @@ One module per concept. A module imports from the lines above it only, and a tes
     names  rng  device  progress            how errors, random numbers, threads and progress are handled
     noise  flat                             numbers drawn inside a step; all weights as one vector
     data                                    data sets, splits, preprocessing, batches
-    activations  losses  initialization  gradients  dropout  models  recurrent  checkpoints
+    activations  losses  initialization  normalization  gradients  dropout  models  recurrent  checkpoints
     optimizers  schedules  clipping  regularization      rules and what surrounds their steps
     inputs  resume                          what training checks first, and what a checkpoint of it holds
     training                                one pure step, and the loop around it

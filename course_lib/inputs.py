@@ -57,7 +57,8 @@ def check_data(model: nn.Module, x: Tensor, y: Tensor, rows: int, measures: Mapp
         except (RuntimeError, ValueError, IndexError) as error:
             dtype, first = next(model.parameters()).dtype, "its first layer must fit the samples"
             alone = "batch normalisation needs 2 samples or more in every batch, the last one too: change batch_size"
-            remedy = f"use x.to({dtype})" if xb.dtype != dtype else alone if len(xb) == 1 else first
+            one_value = "more than 1 value per channel" in str(error)  # as torch's layers and ours say it
+            remedy = f"use x.to({dtype})" if xb.dtype != dtype else alone if one_value else first
             raise ValueError(
                 f"{name}: the model, with weights of {dtype}, can't take a batch of shape {tuple(xb.shape)} and "
                 f"{xb.dtype} ({error}): {remedy}"

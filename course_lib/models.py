@@ -23,10 +23,12 @@ class MLP(nn.Module):
     """Multilayer perceptron: aˡ = f(Wˡ aˡ⁻¹ + bˡ), and no activation after the last layer.
 
     sizes: units per layer, input first, (64, 32, 10).   activation: callable on tensors.
-    batch_norm: normalise before each activation.   dropout: probability in [0, 1)
-    after each activation, or None for no such layer.
+    norm: from a number of units to the normalisation of so many, such as `torch.nn.BatchNorm1d`,
+    `normalization.BatchNorm` or `lambda n: GroupNorm(n, 4)`: before each activation, or behind it if norm_after.
+    dropout: probability in [0, 1) after each activation and what is behind it, or None for no such layer.
     Shapes: (N, …) flattened to (N, sizes[0]) → (N, sizes[-1]).
-    Raises: ValueError for fewer than two sizes, a size below 1, or a dropout outside [0, 1).
+    Raises: ValueError for fewer than two sizes, a size below 1, a dropout outside [0, 1), or norm_after
+    without norm; TypeError for an activation or a norm of another kind.
     """
 
     def __init__(
@@ -35,34 +37,31 @@ class MLP(nn.Module):
         activation: Callable[[Tensor], Tensor] = torch.relu,
         *,
         generator: torch.Generator,
-        batch_norm: bool = False,
+        norm: Callable[[int], nn.Module] | None = None,
+        norm_after: bool = False,
         dropout: float | None = None,
     ):
         super().__init__()
         _check_activation(activation)
         _check_sizes(sizes)
-        hidden = sizes[1:-1]
         with fork_global(generator):
             self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(n) for n in hidden) if batch_norm else None
+            self.norms = _norms(norm, sizes[1:-1], norm_after)
         self.dropout = None if dropout is None else Dropout(dropout)
-        self.activation = activation
+        self.activation, self.norm_after = activation, norm_after
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of the last layer (logits, for a classifier)."""
         a = x.flatten(1)
         for i, layer in enumerate(self.layers[:-1]):
-            z = layer(a)
-            if self.norms is not None:
-                z = self.norms[i](z)
-            a = self.activation(z)
+            a = _activated(self, i, layer(a))
             if self.dropout is not None:
                 a = self.dropout(a)
         return self.layers[-1](a)
 
     def extra_repr(self) -> str:
         """Return what the layers do not say, for `print(model)` and checkpoints."""
-        return f"activation={_name(self.activation)}"
+        return f"activation={_name(self.activation)}" + ", norm_after=True" * self.norm_after
 
 
 class ConvNet(nn.Module):
@@ -70,10 +69,11 @@ class ConvNet(nn.Module):
 
     in_shape: (channels, length) or (channels, height, width).   channels: output channels per layer.
     kernel: size ≥ 1, one for all layers or one each.   stride: of every layer, ≥ 1; padding is 1.
+    norm, norm_after: as of `MLP`, from a number of channels to a layer that takes (N, C, *space).
     ConvNet((1, 40), (25, 25, 25), 10, kernel=(5, 3, 3)) is the network of Greydanus 2020 for MNIST-1D.
     Shapes: (N, …) with as many elements as in_shape → (N, n_classes).
     Raises: ValueError where in_shape is neither 1-D nor 2-D with channels or shrinks to nothing, a size is
-    below 1, or there is not one kernel for each layer.
+    below 1, there is not one kernel for each layer, or norm_after is set without norm.
     """
 
     def __init__(
@@ -86,6 +86,8 @@ class ConvNet(nn.Module):
         generator: torch.Generator,
         kernel: int | Sequence[int] = 3,
         stride: int = 2,
+        norm: Callable[[int], nn.Module] | None = None,
+        norm_after: bool = False,
     ):
         super().__init__()
         _check_activation(activation)
@@ -107,19 +109,21 @@ class ConvNet(nn.Module):
                         "use fewer layers or a smaller stride"
                     )
             self.head = nn.Linear(n_in * math.prod(size), n_classes)
+            self.norms = _norms(norm, channels, norm_after)
         self.layers = nn.ModuleList(layers)
-        self.activation, self.in_shape = activation, tuple(in_shape)
+        self.activation, self.in_shape, self.norm_after = activation, tuple(in_shape), norm_after
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         a = x.reshape(len(x), *self.in_shape)
-        for layer in self.layers:
-            a = self.activation(layer(a))
+        for i, layer in enumerate(self.layers):
+            a = _activated(self, i, layer(a))
         return self.head(a.flatten(1))
 
     def extra_repr(self) -> str:
         """Return what the layers do not say, for `print(model)` and checkpoints."""
-        return f"in_shape={self.in_shape}, activation={_name(self.activation)}"
+        after = ", norm_after=True" * self.norm_after
+        return f"in_shape={self.in_shape}, activation={_name(self.activation)}{after}"
 
 
 class ResidualMLP(nn.Module):
@@ -195,6 +199,28 @@ def mlp_parameter_count(sizes: Sequence[int]) -> int:
 def _check_activation(activation: Callable) -> None:
     if not callable(activation) or isinstance(activation, type):
         raise TypeError(f"activation must be a function of a tensor such as torch.tanh, got {activation!r}")
+
+
+def _norms(norm, sizes, after):
+    if norm is None:
+        if after:
+            raise ValueError("norm_after=True says where the normalisation goes, but norm is None: give both, or none")
+        return None
+    layers = None if isinstance(norm, nn.Module) or not callable(norm) else [norm(n) for n in sizes]
+    if layers is None or not all(isinstance(layer, nn.Module) for layer in layers):
+        raise TypeError(
+            "norm must be a function from a number of units to a layer, such as torch.nn.BatchNorm1d itself, "
+            f"got {norm!r}"
+        )
+    return nn.ModuleList(layers)
+
+
+def _activated(model, i, z):
+    """Return f(z) of layer i, with its normalisation before or behind f where there is one."""
+    if model.norms is None:
+        return model.activation(z)
+    norm = model.norms[i]
+    return norm(model.activation(z)) if model.norm_after else model.activation(norm(z))
 
 
 def _check_sizes(sizes: Sequence[int]) -> None:

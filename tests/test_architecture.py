@@ -14,7 +14,7 @@ PACKAGE = ROOT / "course_lib"
 LEVELS = [
     {"names", "rng", "noise", "flat", "device", "progress", "data"},
     {"activations", "losses", "initialization", "gradients", "models", "recurrent", "dropout", "checkpoints"}
-    | {"optimizers", "schedules", "clipping", "regularization"},
+    | {"optimizers", "schedules", "clipping", "regularization", "normalization"},
     {"inputs", "resume"},
     {"training"},
     {"stacking"},
@@ -30,6 +30,7 @@ LEVELS = [
 LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
 WITHIN = {("data", "rng"), ("data", "names"), ("cli", "book"), ("book", "book"), ("data", "data")}
 WITHIN |= {("models", "dropout"), ("optimizers", "optimizers"), ("schedules", "schedules")}
+WITHIN |= {("normalization", "normalization")}
 
 
 def imports(path):

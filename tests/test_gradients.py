@@ -40,10 +40,10 @@ def test_relative_error():
         relative_error(a, torch.zeros(1))
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_layer_statistics_are_those_of_backward(batch_norm):
+@pytest.mark.parametrize("norm", [None, torch.nn.BatchNorm1d])
+def test_layer_statistics_are_those_of_backward(norm):
     # catches: gradients left in .grad, a wrong order of layers, buffers moved by the extra forward pass
-    model = MLP((6, 8, 8, 3), torch.tanh, generator=generator(0), batch_norm=batch_norm).double()
+    model = MLP((6, 8, 8, 3), torch.tanh, generator=generator(0), norm=norm).double()
     x = torch.randn(20, 6, generator=generator(1), dtype=torch.float64)
     y = torch.randint(3, (20,), generator=generator(2))
     buffers = {n: b.clone() for n, b in model.named_buffers()}

@@ -80,7 +80,7 @@ def test_a_model_with_nothing_to_train_is_refused(model):
 
 def test_a_single_sample_in_a_batch_norm_batch_is_told_with_its_remedy():
     # catches: the error of the last batch of the first epoch, deep in torch
-    model = MLP((6, 8, 3), generator=generator(0), batch_norm=True)
+    model = MLP((6, 8, 3), generator=generator(0), norm=nn.BatchNorm1d)
     settings = {"epochs": 1, "generator": generator(0), "device": "cpu"}
     with pytest.raises(ValueError, match=r"shape \(1, 6\).*2 samples or more.*change batch_size"):
         fit(model, (X, Y), SGD(0.1), batch_size=7, **settings)
@@ -90,7 +90,7 @@ def test_a_single_sample_in_a_batch_norm_batch_is_told_with_its_remedy():
 
 def test_the_trial_changes_neither_the_run_nor_the_buffers():
     # catches: torch's global generator or batch norm's statistics moved by looking
-    model = MLP((6, 8, 3), generator=generator(0), batch_norm=True, dropout=0.5)
+    model = MLP((6, 8, 3), generator=generator(0), norm=nn.BatchNorm1d, dropout=0.5)
     tried = []
 
     def loss(out, y):

@@ -24,7 +24,7 @@ def test_frozen_parameters_are_counted_on_request():
 
 def test_mlp_is_its_formula():
     # catches: one layer's normalisation used for all, the activation before it, one after the last layer
-    model = MLP((6, 5, 5, 2), torch.tanh, generator=generator(0), batch_norm=True, dropout=0.2)
+    model = MLP((6, 5, 5, 2), torch.tanh, generator=generator(0), norm=torch.nn.BatchNorm1d, dropout=0.2)
     draws = generator(1)
     for norm in model.norms:
         norm.running_mean.copy_(torch.randn(5, generator=draws))
@@ -84,7 +84,7 @@ def test_greydanus_network_has_the_published_size():
 
 
 def test_dropout_and_batch_norm_act_in_training_only():
-    model = MLP((4, 16, 2), generator=generator(0), batch_norm=True, dropout=0.5)
+    model = MLP((4, 16, 2), generator=generator(0), norm=torch.nn.BatchNorm1d, dropout=0.5)
     x = torch.randn(8, 4, generator=generator(1))
     assert not torch.equal(model(x), model(x))
     model.eval()

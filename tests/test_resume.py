@@ -27,7 +27,7 @@ def data():
 
 
 def network(activation=torch.relu, dropout=0.4):
-    return MLP((6, 10, 2), activation, generator=generator(0), batch_norm=True, dropout=dropout)
+    return MLP((6, 10, 2), activation, generator=generator(0), norm=torch.nn.BatchNorm1d, dropout=dropout)
 
 
 def run(path=None, kill_at=None, make=lambda model: Adam(0.01), epochs=10, schedule=SCHEDULE, **change):

@@ -70,7 +70,7 @@ def both(build=mlp, rule=None, *, rtol=1e-10, atol=1e-10, **options):
 def test_32_runs_with_everything_switched_on_are_32_runs_of_fit():
     # catches: any of these in another order, on another stream of noise, or at another run's value
     def build(g, dropout):
-        return mlp(g, batch_norm=True, dropout=dropout)
+        return mlp(g, norm=nn.BatchNorm1d, dropout=dropout)
 
     result = both(
         build,

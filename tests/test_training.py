@@ -57,7 +57,7 @@ def test_fit_is_a_hand_written_loop():
     assert_same(weights(model), weights(by_hand), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_norm": True}, {"dropout": 0.3}])
+@pytest.mark.parametrize("options", [{}, {"norm": nn.BatchNorm1d}, {"dropout": 0.3}])
 def test_pure_step_and_fit_end_in_the_same_weights(options):
     # catches: two versions of the step that drift apart; batch norm's buffers lost by the pure one
     x, y = data(48)
@@ -79,7 +79,7 @@ def test_pure_step_and_fit_end_in_the_same_weights(options):
 
 def test_pure_step_changes_nothing():
     x, y = data(16)
-    model = network(batch_norm=True).train()
+    model = network(norm=nn.BatchNorm1d).train()
     before = weights(model)
     params = {n: p.detach().clone() for n, p in model.named_parameters()}
     buffers = {n: b.clone() for n, b in model.named_buffers()}

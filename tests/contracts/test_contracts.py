@@ -190,7 +190,7 @@ def test_loss_is_a_mean_over_the_batch(loss):
     "model",
     [
         models.MLP((12, 8, 3), generator=generator(0)),
-        models.MLP((12, 8, 3), torch.tanh, generator=generator(0), batch_norm=True).eval(),
+        models.MLP((12, 8, 3), torch.tanh, generator=generator(0), norm=torch.nn.BatchNorm1d).eval(),
         models.ConvNet((1, 12), (4, 4), 3, generator=generator(0)),
         models.ConvNet((3, 2, 2), (4,), 3, generator=generator(0)),
         *(models.ResidualMLP(12, 6, 3, 3, generator=generator(0), skip=s) for s in ("none", "add", "concat", "block")),
