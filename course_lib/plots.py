@@ -181,21 +181,26 @@ def panels(
     xscale: str = "linear",
     yscale: str = "linear",
     bands: Mapping[str, Mapping[str, tuple]] | None = None,
+    points: Mapping[str, tuple] | None = None,
     markers: bool = False,
     columns: int = 2,
     share_y: bool = True,
 ) -> Figure:
     """Small multiples of `lines`: title → series, with axes shared so that panels compare.
 
-    bands: title → name → (low, high).   columns: panels in a row.
+    bands: title → name → (low, high).   points: title → (x, y) of dots in that panel, such as samples.
+    columns: panels in a row.
     """
     figure, axes = _grid(
         len(panels), columns, lambda r, c: (5.6 if c < 3 else 6.6, 2.1 * r + 0.9), sharex=True, sharey=share_y
     )
     _known("bands", bands, panels)
+    _known("points", points, panels)
     looks = _looks(panels.values())
     for ax, (title, series) in zip(axes, panels.items(), strict=True):
         _draw_lines(ax, series, (bands or {}).get(title), markers, looks)
+        if points and title in points:
+            ax.plot(*_xy(points[title]), "o", color="#555555", ms=3.5)
         ax.set_title(title)
         _scales(ax, series, xscale, yscale)
         ax.tick_params(labelbottom=True)

@@ -62,6 +62,7 @@ LINE = {"a": [1, 2]}
         (lambda: plots.lines(LINE, "x", "y", bands={"b": ([1, 1], [2, 2])}), r"bands has \['b'\]"),
         (lambda: plots.panels({"p": LINE}, "x", "y", bands={"a": {}}), r"bands has \['a'\]"),
         (lambda: plots.panels({"p": LINE}, "x", "y", bands={"p": {"b": ()}}), r"bands has \['b'\]"),
+        (lambda: plots.panels({"p": LINE}, "x", "y", points={"a": ()}), r"points has \['a'\]"),
         (lambda: plots.panels({}, "x", "y"), "nothing to draw"),
         (lambda: plots.bars({"a": 1}, "y", errors={"b": (0, 1)}), r"errors has \['b'\]"),
         (lambda: plots.images(torch.rand(8, 8)), "pictures are"),
@@ -141,3 +142,13 @@ def test_regions_put_the_first_row_at_the_bottom_and_each_class_in_one_colour():
     assert list(image.get_extent()) == [0, 1, 0, 1]
     for points, number in zip(ax.collections[-2:], (0, 1), strict=True):
         assert np.allclose(points.get_facecolor()[0, :3], image.cmap(image.norm(number))[:3])
+
+
+def test_points_lie_in_their_own_panel():
+    # catches: dots in every panel, or joined by a line
+    at = torch.tensor([0.5, 1.5]), torch.tensor([3.0, 4.0])
+    first, second = plots.panels({"a": {"f": [1, 2]}, "b": {"f": [1, 2]}}, "x", "y", points={"b": at}).axes
+    (dots,) = set(second.lines[1:])
+    assert len(first.lines) == 1
+    assert (dots.get_linestyle(), dots.get_marker()) == ("None", "o")
+    np.testing.assert_array_equal(dots.get_xydata(), np.stack(at, 1))
