@@ -7,11 +7,13 @@ hyperparameters alone (such as βᵗ) is taken out and computed once for a whole
 """
 
 import copy
+import math
 import os
 import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from numbers import Real
 
 import torch
@@ -178,9 +180,11 @@ class StackedStep:
 
         def one(w, buffers, state, key, values, t, factor, index, x, y):
             *update, loss = [bind(thing, v) for thing, v in zip(things, values, strict=True)]
-            return step(Update(*update), loss, w, buffers, state, key, t, factor, x[index], y[index])
+            return step(Update(*update), loss, w, buffers, state, key, t, factor, x[index], y)
 
-        mapped = vmap(one, in_dims=(0, 0, 0, 0, 0, None, 0, 0, data, data), randomness="different")
+        mapped = vmap(one, in_dims=(0, 0, 0, 0, 0, None, 0, 0, data, 0), randomness="different")
+        self._shared = shared_data
+        example = (*example[:-1], self._targets(example[-1], example[-3]))
         leaves, structure = pytree.tree_flatten(example)
         sizes = [len(pytree.tree_leaves(part)) for part in example]
         small = range(sum(sizes[:4]), sum(sizes[:7]))  # values, t, factor
@@ -221,10 +225,14 @@ class StackedStep:
                 dims = (*[None] * len(once), 0, 0)
                 self._tables[len(t)] = _traced(vmap(self._before, dims), [*once, t, factor])
             early = list(zip(*(o.unbind(0) for o in self._tables[len(t)](*once, t, factor)), strict=True))
-        data = pytree.tree_leaves((x, y))
-        for i, batch in enumerate(index.unbind(0)):
-            (value,) = self._step(*leaves, ts[i], factors[i], batch, *data, *early[i])
+        targets = chain.from_iterable(self._targets(y, some).unbind(0) for some in index.split(_at_once(index, y)))
+        for i, (batch, target) in enumerate(zip(index.unbind(0), targets, strict=True)):
+            (value,) = self._step(*leaves, ts[i], factors[i], batch, x, target, *early[i])
             yield value
+
+    def _targets(self, y, index):
+        """Return the targets of batches (…, R, batch): gathered here, as a compiled loss would gather each anew."""
+        return y[index] if self._shared else y[torch.arange(len(y), device=y.device)[:, None], index]
 
 
 class StackedEvaluation:
@@ -269,6 +277,11 @@ def _traced(function, leaves) -> GraphModule:
         raise NotStackable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
 
 
+def _at_once(index, y) -> int:
+    """Return for how many steps to gather the targets at once: as many as make some megabytes."""
+    return max(1, 2**22 // max(1, index[0].numel() * math.prod(y.shape[1:])))
+
+
 def _numel(node) -> int:
     value = node.meta.get("val")
     return value.numel() if isinstance(value, Tensor) else 0
@@ -291,6 +304,9 @@ def _hoist(traced: GraphModule, small, runs: int, leaves):
             neutral.add(node)
         elif isinstance(node.meta.get("val"), Tensor) and all(s in early or s in neutral for s in sources):
             (early if any(s in early for s in sources) else neutral).add(node)
+    for node in [n for n in nodes if n not in early and n.target is torch.ops.aten.div.Tensor and n.args[1] in early]:
+        _multiply_instead(node, early)
+    nodes = list(traced.graph.nodes)
     cut = [n for n in nodes if n in early and n.op != "placeholder" and any(u not in early for u in n.users)]
     if not cut:
         return None, traced, []
@@ -311,6 +327,17 @@ def _hoist(traced: GraphModule, small, runs: int, leaves):
     rest.eliminate_dead_code()
     before = GraphModule(traced, before)
     return before, GraphModule(traced, rest), list(before(*(leaves[i] for i in small)))
+
+
+def _multiply_instead(division, early) -> None:
+    """Make a / b into a · (1/b), whose 1/b is computed once an epoch: of Adam's three divisions two go."""
+    a, b = division.args
+    graph = division.graph
+    with graph.inserting_before(division):
+        inverse = graph.call_function(torch.ops.aten.reciprocal.default, (b,))
+    inverse.meta["val"] = torch.ops.aten.reciprocal.default(b.meta["val"])
+    early.add(inverse)
+    division.target, division.args = torch.ops.aten.mul.Tensor, (a, inverse)
 
 
 def _compiled(graph: GraphModule, inputs) -> tuple[Callable, bool]:
