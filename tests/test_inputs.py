@@ -6,6 +6,7 @@ from torch import nn
 
 from course_lib.losses import cross_entropy, mean_squared_error
 from course_lib.models import MLP
+from course_lib.normalization import BatchNorm, BatchRenorm, LayerNorm
 from course_lib.optimizers import SGD, Adam
 from course_lib.rng import generator
 from course_lib.training import fit
@@ -78,14 +79,24 @@ def test_a_model_with_nothing_to_train_is_refused(model):
         fit(model, (X, Y), SGD(0.1), epochs=1, generator=generator(0))
 
 
-def test_a_single_sample_in_a_batch_norm_batch_is_told_with_its_remedy():
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d, BatchNorm, BatchRenorm])
+def test_a_single_sample_in_a_batch_norm_batch_is_told_with_its_remedy(norm):
     # catches: the error of the last batch of the first epoch, deep in torch
-    model = MLP((6, 8, 3), generator=generator(0), norm=nn.BatchNorm1d)
+    model = MLP((6, 8, 3), generator=generator(0), norm=norm)
     settings = {"epochs": 1, "generator": generator(0), "device": "cpu"}
     with pytest.raises(ValueError, match=r"shape \(1, 6\).*2 samples or more.*change batch_size"):
         fit(model, (X, Y), SGD(0.1), batch_size=7, **settings)
     assert model.norms[0].num_batches_tracked == 0
     fit(model, (X, Y), SGD(0.1), batch_size=8, val_data=(X[:1], Y[:1]), **settings)  # evaluation can take one
+
+
+def test_batch_norm_is_not_blamed_where_there_is_none():
+    # catches: the remedy for batch norm at every error of a batch of one sample
+    model = MLP((6, 8, 3), generator=generator(0), norm=LayerNorm)
+    settings = {"epochs": 1, "generator": generator(0), "device": "cpu", "batch_size": 7}
+    with pytest.raises(ValueError, match=r"shape \(1, 5\).*its first layer must fit the samples"):
+        fit(model, (X[:, :5], Y), SGD(0.1), **settings)
+    fit(model, (X, Y), SGD(0.1), **settings)
 
 
 def test_the_trial_changes_neither_the_run_nor_the_buffers():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from course_lib import initialization
 from course_lib.activations import get
 from course_lib.models import MLP, ConvNet, ResidualMLP, build, count_parameters, mlp_parameter_count
+from course_lib.normalization import BatchNorm, GroupNorm
 from course_lib.rng import generator
 
 
@@ -37,14 +38,44 @@ def test_mlp_is_its_formula():
     assert model.dropout.rate == 0.2
 
 
-def test_convnet_is_its_formula():
-    # catches: an activation left out
-    model = ConvNet((2, 6, 5), (3, 4), 2, torch.tanh, generator=generator(0))
+NORMS = [None, torch.nn.BatchNorm2d, BatchNorm, lambda n: GroupNorm(n, n)]
+
+
+@pytest.mark.parametrize(("norm", "after"), [(norm, False) for norm in NORMS] + [(norm, True) for norm in NORMS[1:]])
+def test_convnet_is_its_formula(norm, after):
+    # catches: an activation left out, the normalisation on the wrong side of it
+    model = ConvNet((2, 6, 5), (3, 4), 2, torch.tanh, generator=generator(0), norm=norm, norm_after=after)
     x = torch.randn(7, 2, 6, 5, generator=generator(1))
     a = x
-    for layer in model.layers:
-        a = torch.tanh(torch.nn.functional.conv2d(a, layer.weight, layer.bias, stride=2, padding=1))
+    for i, layer in enumerate(model.layers):
+        a = torch.nn.functional.conv2d(a, layer.weight, layer.bias, stride=2, padding=1)
+        a = torch.tanh(a) if after or norm is None else torch.tanh(model.norms[i](a))
+        a = model.norms[i](a) if after else a
     torch.testing.assert_close(model(x), a.flatten(1) @ model.head.weight.T + model.head.bias)
+    assert len(model.norms or ()) == (0 if norm is None else 2)
+
+
+def test_normalisation_behind_the_activation_and_before_dropout():
+    # catches: norm_after without effect; dropout's mask taken into the mean
+    options = {"norm": BatchNorm, "norm_after": True, "generator": generator(0)}
+    model = MLP((6, 5, 2), torch.tanh, dropout=0.5, **options)
+    x = torch.randn(7, 6, generator=generator(1))
+    seen = []
+    model.layers[-1].register_forward_hook(lambda layer, inputs, out: seen.append(inputs[0]))
+    model(x)
+    expected = 2 * model.norms[0](torch.tanh(model.layers[0](x)))
+    kept = seen[0] != 0
+    torch.testing.assert_close(seen[0][kept], expected[kept])
+
+
+@pytest.mark.parametrize("norm", [torch.nn.BatchNorm1d, BatchNorm])
+def test_a_normalisation_leaves_the_draws_of_the_weights_as_they_were(norm):
+    # catches: arms of a comparison that start from other weights, or with one layer for two places
+    plain, normed = (MLP((6, 5, 5, 2), generator=generator(0), norm=n) for n in (None, norm))
+    for a, b in zip(plain.layers, normed.layers, strict=True):
+        assert torch.equal(a.weight, b.weight)
+    assert len({id(n) for n in normed.norms}) == 2
+    assert count_parameters(normed) == count_parameters(plain) + 2 * 2 * 5
 
 
 @pytest.mark.parametrize("skip", ["none", "add", "concat"])
@@ -105,6 +136,8 @@ def test_same_seed_same_weights_and_the_global_generator_stays():
         (lambda g: MLP((4,), generator=g), "at least an input and an output"),
         (lambda g: MLP((4, 0, 2), generator=g), "each ≥ 1"),
         (lambda g: MLP((4, 2), generator=g, dropout=1.0), "dropout"),
+        (lambda g: MLP((4, 2), generator=g, norm_after=True), "norm_after=True says.*but norm is None"),
+        (lambda g: ConvNet((1, 8), (2,), 2, generator=g, norm_after=True), "norm_after=True says"),
         (lambda g: ConvNet((40,), (4,), 10, generator=g), "in_shape"),
         (lambda g: ConvNet((1, 4), (4, 4, 4, 4), 10, kernel=5, generator=g), "shrinks to nothing"),
         (lambda g: ConvNet((1, 40), (4, 4), 10, kernel=(5, 3, 3), generator=g), "one for each of the 2 layers"),
@@ -131,6 +164,8 @@ def test_models_say_what_their_layers_do_not():
     g = generator(0)
     assert "activation=tanh" in repr(MLP((2, 2), torch.tanh, generator=g))
     assert "activation=relu" in repr(MLP((2, 2), get("relu"), generator=g))
+    assert "norm_after=True" in repr(MLP((2, 2), generator=g, norm=BatchNorm, norm_after=True))
+    assert "norm_after=True" in repr(ConvNet((1, 8), (2,), 2, generator=g, norm=BatchNorm, norm_after=True))
     assert "activation=GELU" in repr(ConvNet((1, 8), (2,), 2, torch.nn.GELU(), generator=g))
     assert "skip=concat, activation=relu" in repr(ResidualMLP(2, 2, 1, 2, generator=g, skip="concat"))
 
@@ -140,3 +175,11 @@ def test_an_activation_that_is_no_function_is_refused_at_once(activation):
     for make in (lambda a, g: MLP((2, 3, 2), a, generator=g), lambda a, g: ResidualMLP(2, 3, 1, 2, a, generator=g)):
         with pytest.raises(TypeError, match="activation must be a function"):
             make(activation, generator(0))
+
+
+@pytest.mark.parametrize("norm", [True, "batch", torch.nn.BatchNorm1d(3), lambda n: n])
+def test_a_norm_that_makes_no_layers_is_refused_at_once(norm):
+    # catches: the layer itself for its class, which every place would share
+    for make in (MLP, lambda sizes, **o: ConvNet((1, 8), (3,), 2, **o)):
+        with pytest.raises(TypeError, match="norm must be a function from a number of units to a layer"):
+            make((2, 3, 2), generator=generator(0), norm=norm)

@@ -13,6 +13,15 @@ from course_lib import noise, sweeps
 from course_lib.clipping import ClipNorm, ClipNormPerTensor, ClipValue
 from course_lib.losses import SmoothedCrossEntropy, mean_squared_error
 from course_lib.models import MLP, ConvNet, ResidualMLP
+from course_lib.normalization import (
+    BatchNorm,
+    BatchRenorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    spectral_norm,
+    weight_norm,
+)
 from course_lib.optimizers import RULES, SGD, SWATS, Adam, Momentum
 from course_lib.regularization import L1, L2, MaxNorm, WeightDecay
 from course_lib.rng import generator
@@ -95,6 +104,64 @@ def test_32_runs_with_everything_switched_on_are_32_runs_of_fit():
 def test_every_architecture(build):
     # catches: a convolution by slices that is no convolution; a skip that mixes runs
     both(build)
+
+
+@pytest.mark.parametrize("norm_after", [False, True])
+@pytest.mark.parametrize(
+    "norm", [BatchNorm, lambda n: BatchRenorm(n, 0.3, r_max=1.5, d_max=0.5), LayerNorm, lambda n: GroupNorm(n, 2)]
+)
+def test_every_normalisation_of_dense_layers(norm, norm_after):
+    # catches: running statistics shared by the runs, or lost after a step; a mean over the axis of runs
+    result = both(lambda g: mlp(g, norm=norm, norm_after=norm_after), epochs=2)
+    for run in result.runs.index:
+        assert [int(b) for n, b in result.model(run).named_buffers() if "batches" in n] in ([], [8])
+
+
+@pytest.mark.parametrize(
+    "norm", [BatchNorm, lambda n: BatchRenorm(n, 0.3), LayerNorm, InstanceNorm, lambda n: GroupNorm(n, n)]
+)
+@pytest.mark.parametrize(("in_shape", "kernel"), [((1, 6), 3), ((1, 2, 3), 2)])
+def test_every_normalisation_of_convolutions(in_shape, kernel, norm):
+    def build(g):
+        layers = {"kernel": kernel, "stride": 1, "norm": norm, "generator": g}
+        return ConvNet(in_shape, (2,), 3, torch.tanh, **layers).double()
+
+    both(build, epochs=2)
+
+
+def test_our_batch_norm_trains_as_torchs():
+    # catches: a gradient or a running statistic that agrees alone and not under the map
+    options = {"epochs": 3, "seeds": range(4), "batch_size": 16, "val_data": data(40, name="val"), **CPU}
+    ours, theirs = (
+        sweep(lambda g, norm=norm: mlp(g, norm=norm), data(), SGD(0.1), **options)
+        for norm in (BatchNorm, nn.BatchNorm1d)
+    )
+    pd.testing.assert_frame_equal(ours.frame, theirs.frame, rtol=1e-10, atol=1e-10)
+
+
+class _NormedWeights(nn.Module):
+    """A dense network with a weight of normed length and one of normed spectrum."""
+
+    def __init__(self, g):
+        super().__init__()
+        self.first, self.second = mlp(g).layers
+        self.length = nn.Parameter(torch.ones(8, dtype=torch.float64))
+        self.register_buffer("u", torch.ones(3, dtype=torch.float64))
+
+    def forward(self, x):
+        a = torch.tanh(x @ weight_norm(self.first.weight, self.length).T + self.first.bias)
+        weight, u = spectral_norm(self.second.weight, self.u)
+        if self.training:
+            self.u.copy_(u)
+        return a @ weight.T + self.second.bias
+
+
+def test_normed_weights():
+    # catches: a singular vector shared by the runs or started anew; a check that can't be made under the map
+    result = both(_NormedWeights)
+    vectors = [result.model(run).u for run in result.runs.index]
+    assert not any(torch.allclose(u, torch.ones(3).double()) for u in vectors)
+    assert not torch.allclose(vectors[0], vectors[1])
 
 
 @pytest.mark.parametrize("name", RULES)

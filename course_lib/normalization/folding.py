@@ -45,7 +45,7 @@ def fold(layer: nn.Module, norm: nn.Module) -> nn.Module:
     folded, scale = copy.deepcopy(layer), gamma / std
     folded.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
     bias = torch.zeros_like(mean) if layer.bias is None else layer.bias
-    folded.bias = nn.Parameter(scale * (bias - mean) + beta)
+    folded.bias = nn.Parameter((scale * (bias - mean) + beta).to(layer.weight.dtype))
     return folded
 
 

@@ -99,7 +99,7 @@ class GroupNorm(_Norm):
 
     def extra_repr(self) -> str:
         """Return the settings, for `print(model)` and checkpoints."""
-        return f"{self.n}, groups={self.groups}, eps={self.eps:g}"
+        return f"{super().extra_repr()}, groups={self.groups}"
 
 
 class _Running(_Norm):
