@@ -18,12 +18,13 @@ from torch.utils import _pytree as pytree
 from course_lib.data import batches_per_epoch
 from course_lib.device import threads
 from course_lib.flat import Layout
+from course_lib.graphs import NotStackable
 from course_lib.inputs import check_data
 from course_lib.optimizers import Rule
 from course_lib.progress import bar as progress_bar
 from course_lib.rng import fork_global, generator
 from course_lib.schedules import Constant
-from course_lib.stacking import NotStackable, StackedEvaluation, StackedStep, bind, hyperparameters, signature
+from course_lib.stacking import StackedEvaluation, StackedStep, bind, hyperparameters, signature
 from course_lib.training import DivergedError, fit
 
 __all__ = ["Group", "Run", "train"]

@@ -8,9 +8,6 @@ hyperparameters alone (such as βᵗ) is taken out and computed once for a whole
 
 import copy
 import math
-import os
-import shutil
-import warnings
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from itertools import chain
@@ -19,31 +16,24 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.fx import Graph, GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from course_lib import noise
 from course_lib.flat import Layout
+from course_lib.graphs import can_compile, compile_graph, hoist, numel, trace
 from course_lib.optimizers import with_values
 from course_lib.training import Update, make_step
 
 __all__ = [
-    "NotStackable",
     "StackedEvaluation",
     "StackedStep",
     "bind",
-    "can_compile",
     "hyperparameters",
     "mapped_model",
     "signature",
 ]
 
 COMPILE_REPAYS = 10  # seconds of uncompiled work; compiling takes 3 to 12 the first time
-
-
-class NotStackable(RuntimeError):
-    """The model or loss cannot be mapped over runs, for the reason in the message."""
 
 
 def hyperparameters(thing) -> dict[str, float]:
@@ -198,13 +188,13 @@ class StackedStep:
 
         leaves = [leaf.clone() for leaf in leaves]
         with torch.no_grad():
-            graph = _traced(in_place, leaves)
-            self._before, self._step, extra = _hoist(graph, small, len(example[3]), leaves)
+            graph = trace(in_place, leaves)
+            self._before, self._step, extra = hoist(graph, small, len(example[3]), leaves)
             self.operations = sum(node.op == "call_function" for node in graph.graph.nodes)
-            self.elements = sum(map(_numel, graph.graph.nodes))
+            self.elements = sum(map(numel, graph.graph.nodes))
             device, self.compiled, self._tables = leaves[0].device, False, {}
             if compile is True or (compile == "auto" and self.repays(steps) and can_compile(device)):
-                self._step, self.compiled = _compiled(self._step, [*leaves, *extra])
+                self._step, self.compiled = compile_graph(self._step, [*leaves, *extra])
 
     def repays(self, steps: int) -> bool:
         """Return whether compiling saves time over this many steps; from sizes alone, the same for equal calls."""
@@ -223,7 +213,7 @@ class StackedStep:
         if self._before is not None:
             if len(t) not in self._tables:
                 dims = (*[None] * len(once), 0, 0)
-                self._tables[len(t)] = _traced(vmap(self._before, dims), [*once, t, factor])
+                self._tables[len(t)] = trace(vmap(self._before, dims), [*once, t, factor])
             early = list(zip(*(o.unbind(0) for o in self._tables[len(t)](*once, t, factor)), strict=True))
         targets = chain.from_iterable(self._targets(y, some).unbind(0) for some in index.split(_at_once(index, y)))
         for i, (batch, target) in enumerate(zip(index.unbind(0), targets, strict=True)):
@@ -251,109 +241,16 @@ class StackedEvaluation:
             return [measure(out, y) for measure in (bind(loss, values), *metrics)]
 
         mapped = vmap(one, in_dims=(0, 0, 0, data, data))
-        self._graph = _traced(lambda *leaves: mapped(*pytree.tree_unflatten(leaves, structure)), leaves)
+        self._graph = trace(lambda *leaves: mapped(*pytree.tree_unflatten(leaves, structure)), leaves)
         self.compiled = False
         if compile:
-            self._graph, self.compiled = _compiled(self._graph, leaves)
+            self._graph, self.compiled = compile_graph(self._graph, leaves)
 
     def __call__(self, *arguments):
         """Return the loss and each metric of every run."""
         return self._graph(*pytree.tree_leaves(arguments))
 
 
-def can_compile(device: torch.device) -> bool:
-    """Return whether there is a compiler for this device: a C++ one for the CPU, Triton for CUDA."""
-    if device.type == "cuda":
-        from importlib.util import find_spec
-
-        return find_spec("triton") is not None
-    return shutil.which(os.environ.get("CXX", "g++")) is not None or shutil.which("clang++") is not None
-
-
-def _traced(function, leaves) -> GraphModule:
-    try:
-        return make_fx(function)(*leaves)
-    except Exception as error:  # whatever a reader's module raises under the map
-        raise NotStackable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
-
-
 def _at_once(index, y) -> int:
     """Return for how many steps to gather the targets at once: as many as make some megabytes."""
     return max(1, 2**22 // max(1, index[0].numel() * math.prod(y.shape[1:])))
-
-
-def _numel(node) -> int:
-    value = node.meta.get("val")
-    return value.numel() if isinstance(value, Tensor) else 0
-
-
-def _hoist(traced: GraphModule, small, runs: int, leaves):
-    """Split off what depends on the small inputs alone and has at most one number for each run.
-
-    Returns the graph of that part (or None), the rest with the part's results as further inputs, and an example of
-    those results.
-    """
-    nodes = list(traced.graph.nodes)
-    inputs = [n for n in nodes if n.op == "placeholder"]
-    early, neutral = {inputs[i] for i in small}, set()
-    for node in nodes:
-        if node.op in ("placeholder", "output") or _numel(node) > runs:
-            continue
-        sources = node.all_input_nodes
-        if node.op == "get_attr" or (not sources and node.op == "call_function"):
-            neutral.add(node)
-        elif isinstance(node.meta.get("val"), Tensor) and all(s in early or s in neutral for s in sources):
-            (early if any(s in early for s in sources) else neutral).add(node)
-    for node in [n for n in nodes if n not in early and n.target is torch.ops.aten.div.Tensor and n.args[1] in early]:
-        _multiply_instead(node, early)
-    nodes = list(traced.graph.nodes)
-    cut = [n for n in nodes if n in early and n.op != "placeholder" and any(u not in early for u in n.users)]
-    if not cut:
-        return None, traced, []
-    before, rest = Graph(), Graph()
-    to_before, to_rest = {}, {}
-    for node in nodes:
-        if node in neutral or node in early:
-            to_before[node] = before.node_copy(node, to_before.__getitem__)
-        if node.op == "placeholder":
-            to_rest[node] = rest.node_copy(node)
-    for node in cut:
-        to_rest[node] = rest.placeholder(f"early_{node.name}")
-    for node in nodes:
-        if node not in to_rest and node not in early:
-            to_rest[node] = rest.node_copy(node, to_rest.__getitem__)
-    before.output(tuple(to_before[n] for n in cut))
-    before.eliminate_dead_code()
-    rest.eliminate_dead_code()
-    before = GraphModule(traced, before)
-    return before, GraphModule(traced, rest), list(before(*(leaves[i] for i in small)))
-
-
-def _multiply_instead(division, early) -> None:
-    """Make a / b into a · (1/b), whose 1/b is computed once an epoch: of Adam's three divisions two go."""
-    a, b = division.args
-    graph = division.graph
-    with graph.inserting_before(division):
-        inverse = graph.call_function(torch.ops.aten.reciprocal.default, (b,))
-    inverse.meta["val"] = torch.ops.aten.reciprocal.default(b.meta["val"])
-    early.add(inverse)
-    division.target, division.args = torch.ops.aten.mul.Tensor, (a, inverse)
-
-
-def _compiled(graph: GraphModule, inputs) -> tuple[Callable, bool]:
-    """Return the graph compiled, and True; or the graph itself, False and a warning where the compiler fails."""
-    from torch import _inductor
-    from torch._guards import TracingContext, tracing
-    from torch._subclasses import FakeTensorMode
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
-
-    try:  # the context lets the compiler keep its result on disk
-        with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the compiler's own parts
-            return _inductor.compile(graph, inputs), True
-    except Exception as error:  # a broken compiler must not cost the results
-        reason = str(error).strip().splitlines()[:1]
-        warnings.warn(
-            f"the stack could not be compiled and runs uncompiled: {type(error).__name__} {reason}", stacklevel=2
-        )
-        return graph, False

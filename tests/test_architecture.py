@@ -17,6 +17,7 @@ LEVELS = [
     | {"optimizers", "schedules", "clipping", "regularization", "normalization"},
     {"inputs", "resume"},
     {"training"},
+    {"graphs"},
     {"stacking"},
     {"groups"},
     {"grids"},

@@ -1,0 +1,51 @@
+"""The graph of a step: what is taken out of it, and that it computes the same."""
+
+import pytest
+import torch
+
+from course_lib.graphs import NotStackable, hoist, numel, trace
+
+
+def bias_corrected(w, beta, t):
+    """Return what a step needs of w (R, P), where βᵗ is known beforehand: a sum, a product and a division by it."""
+    known = (1 - beta**t)[:, None]
+    return (w / known + w * known, known / w)
+
+
+LEAVES = (
+    torch.linspace(1, 2, 12, dtype=torch.float64).view(3, 4),
+    torch.tensor([0.9, 0.5, 0.99], dtype=torch.float64),
+    torch.tensor(7.0, dtype=torch.float64),
+)
+
+
+def test_what_depends_on_the_small_inputs_alone_is_taken_out_and_the_result_stays():
+    # catches: an input in the wrong place, a division by the inverse, numerator and denominator exchanged
+    before, step, extra = hoist(trace(bias_corrected, LEAVES), range(1, 3), 3, LEAVES)
+    assert all(map(torch.equal, before(*LEAVES[1:]), extra))
+    for new, old in zip(step(*LEAVES, *extra), bias_corrected(*LEAVES), strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-14, atol=0)
+    targets = [node.target for node in step.graph.nodes]
+    assert torch.ops.aten.pow.Tensor_Tensor not in targets  # catches: nothing taken out
+    assert targets.count(torch.ops.aten.div.Tensor) == 1  # catches: the division by what is known still there
+
+
+def test_a_graph_without_small_inputs_is_left_as_it_is():
+    # catches: a cut where there is nothing to compute beforehand
+    traced = trace(lambda w, beta, t: (w * 2,), LEAVES)
+    assert hoist(traced, range(1, 3), 3, LEAVES) == (None, traced, [])
+
+
+def test_numel_counts_a_tensor_and_nothing_else():
+    # catches: the output node counted
+    nodes = list(trace(lambda w, beta, t: (w * 2,), LEAVES).graph.nodes)
+    assert [numel(node) for node in nodes] == [12, 3, 1, 12, 0]
+
+
+def test_what_cannot_be_traced_says_why():
+    # catches: the module's own error lost
+    def fails(w, beta, t):
+        raise RuntimeError("no batching rule\nand a long trace")
+
+    with pytest.raises(NotStackable, match=r"RuntimeError: no batching rule$"):
+        trace(fails, LEAVES)
