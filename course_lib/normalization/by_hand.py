@@ -11,16 +11,7 @@ from torch import Tensor
 
 from course_lib.names import check_not_negative
 
-__all__ = [
-    "BatchNormCache",
-    "along_channels",
-    "batch_axes",
-    "batch_norm",
-    "batch_norm_backward",
-    "check_batch",
-    "check_input",
-    "standardize",
-]
+__all__ = ["BatchNormCache", "batch_norm", "batch_norm_backward", "standardize"]
 
 
 def standardize(x: Tensor, axes: int | Sequence[int], eps: float = 1e-5) -> Tensor:
@@ -87,6 +78,7 @@ def batch_norm_backward(dy: Tensor, cache: BatchNormCache) -> tuple[Tensor, Tens
     ∂L/∂γ  = Σ ∂L/∂y · x̂
     ∂L/∂β  = Σ ∂L/∂y
 
+    The paper's last sum in ∂L/∂μ is always 0, as deviations from a mean add up to 0.
     dy: the shape of y.   cache: from `batch_norm`.   dgamma, dbeta: (C,).
     Raises: ValueError if dy has another shape.
     Source: Ioffe & Szegedy 2015, §3.   Checked against: autograd.

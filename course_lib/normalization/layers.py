@@ -181,7 +181,8 @@ class BatchRenorm(_Running):
 
     No gradient goes through r and d. Where neither is cut, x̂ = (x − μ_run)/σ_run. r_max = 1 and d_max = 0 give batch
     normalisation, but for the average, which is of σ here. Ioffe starts there and raises the limits step by step
-    to 3 and 5, once the averages are good: set r_max and d_max between calls of `fit`, or in a callback.
+    to 3 and 5, once the averages are good: set r_max and d_max between calls of `fit`, or in a callback. A sweep
+    keeps them as they are at its start.
 
     n: channels C ≥ 1.   momentum: the weight of the new value, in (0, 1].   eps: ≥ 0, in units of x².
     r_max: ≥ 1.   d_max: ≥ 0.
