@@ -56,7 +56,7 @@ def gradients(function, *inputs, stream="dy"):
 @pytest.mark.parametrize("eps", [1e-5, 0.1])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_batch_norm_and_its_backward_are_torchs(shape, eps):
-    # catches: an unbiased variance, sums over the batch alone, a term of the backward pass that is not 0 or a sign left out
+    # catches: an unbiased variance, sums over the batch alone, a term or a sign of the backward pass (but the 0)
     x, dy = 3 * draw(*shape) + 2, draw(*shape, stream="dy")
     gamma, beta = draw(4, stream="gamma"), draw(4, stream="beta")
 
