@@ -9,7 +9,7 @@ One module per concept. A module imports from the lines above it only, and a tes
     optimizers  schedules  clipping  regularization      rules and what surrounds their steps
     inputs  resume                          what training checks first, and what a checkpoint of it holds
     training                                one pure step, and the loop around it
-    graphs  stacking                        many runs at once with that same step: traced and compiled, mapped
+    graphs  mapped  stacking                many runs at once with that same step: traced, compiled, mapped
     groups  grids  sweeps                   and trained, as tables
     statistics  bias_variance               intervals and verdicts; the parts of an error over training sets
     designs  cards                          what a claim compares; how it shows itself

@@ -6,7 +6,6 @@ hyperparameters alone (such as βᵗ) is taken out and computed once for a whole
 `sweeps` is what uses it.   Chapter: 07_initialization, 11_optimizers.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -18,9 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils import _pytree as pytree
 
-from course_lib import noise
 from course_lib.flat import Layout
 from course_lib.graphs import can_compile, compile_graph, hoist, numel, trace
+from course_lib.mapped import mapped_model
 from course_lib.optimizers import with_values
 from course_lib.training import Update, make_step
 
@@ -29,7 +28,6 @@ __all__ = [
     "StackedStep",
     "bind",
     "hyperparameters",
-    "mapped_model",
     "signature",
 ]
 
@@ -93,64 +91,6 @@ _NOT_SETTINGS = {"_parameters", "_buffers", "_modules"}
 def _own_tensors(module):
     yield from module.named_parameters(recurse=False)
     yield from module.named_buffers(recurse=False)
-
-
-class _StreamDropout(nn.Dropout):
-    """`torch.nn.Dropout` that draws from the run's own stream of noise."""
-
-    def forward(self, x):
-        if not self.training or not self.p:
-            return x
-        return torch.where(noise.uniform(x.shape, x.dtype) >= self.p, x / (1 - self.p), 0)
-
-
-class _Sliced:
-    """A convolution as one matrix product over shifted slices of its input, channels last.
-
-    Mapped over runs, torch's own convolution becomes a grouped one, which is several times slower on a CPU.
-    """
-
-    def _conv_forward(self, x, weight, bias):
-        batched = x.ndim == weight.ndim
-        x = x if batched else x[None]
-        padding = [p for pair in zip(self.padding, self.padding, strict=True) for p in pair]
-        x = nn.functional.pad(x, padding[::-1]).movedim(1, -1)  # N, *space, C
-        kernel, slices = weight.shape[2:], [x]
-        for axis, (k, stride, dilation) in enumerate(zip(kernel, self.stride, self.dilation, strict=True), 1):
-            n = (x.shape[axis] - dilation * (k - 1) - 1) // stride + 1
-            slices = [
-                s.narrow(axis, i * dilation, (n - 1) * stride + 1)[(slice(None),) * axis + (slice(None, None, stride),)]
-                for s in slices
-                for i in range(k)
-            ]
-        columns = torch.cat(slices, -1)  # N, *space out, kernel · C
-        space = columns.shape[1:-1]
-        matrix = weight.movedim(1, -1).reshape(weight.shape[0], -1)
-        out = columns.reshape(-1, columns.shape[-1]) @ matrix.T
-        out = out if bias is None else out + bias
-        out = out.view(x.shape[0], *space, -1).movedim(-1, 1)
-        return out if batched else out[0]
-
-
-class _SlicedConv1d(_Sliced, nn.Conv1d):
-    pass
-
-
-class _SlicedConv2d(_Sliced, nn.Conv2d):
-    pass
-
-
-def mapped_model(model: nn.Module) -> nn.Module:
-    """Return a copy whose convolutions and dropout layers are those that map well. Other modules stay."""
-    model = copy.deepcopy(model)
-    for module in model.modules():
-        if type(module) is nn.Dropout:
-            module.__class__ = _StreamDropout
-        elif type(module) in (nn.Conv1d, nn.Conv2d):
-            plain = module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
-            if plain:
-                module.__class__ = _SlicedConv1d if type(module) is nn.Conv1d else _SlicedConv2d
-    return model
 
 
 class StackedStep:

@@ -17,7 +17,7 @@ LEVELS = [
     | {"optimizers", "schedules", "clipping", "regularization", "normalization"},
     {"inputs", "resume"},
     {"training"},
-    {"graphs"},
+    {"graphs", "mapped"},
     {"stacking"},
     {"groups"},
     {"grids"},

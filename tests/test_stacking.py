@@ -1,4 +1,4 @@
-"""The parts of a stack: convolutions by slices, what may share a stack, and what happens without a compiler."""
+"""The parts of a stack: what may share a stack, and what happens without a compiler."""
 
 import copy
 import dataclasses
@@ -11,44 +11,8 @@ from course_lib import stacking
 from course_lib.models import MLP
 from course_lib.optimizers import SGD, Adam, AMSGrad
 from course_lib.rng import generator
-from course_lib.stacking import bind, hyperparameters, mapped_model, signature
+from course_lib.stacking import bind, hyperparameters, signature
 from course_lib.sweeps import sweep
-
-CONVOLUTIONS = [
-    (nn.Conv1d, (2, 9), {"kernel_size": 3}),
-    (nn.Conv1d, (2, 9), {"kernel_size": 4, "stride": 3, "padding": 2, "bias": False}),
-    (nn.Conv1d, (1, 12), {"kernel_size": 3, "dilation": 2, "padding": 1}),
-    (nn.Conv2d, (2, 7, 6), {"kernel_size": (3, 2), "stride": (2, 1), "padding": (0, 2)}),
-    (nn.Conv2d, (3, 5, 5), {"kernel_size": 1}),
-    (nn.Conv2d, (1, 8, 9), {"kernel_size": 3, "dilation": (2, 1), "padding": 1, "stride": 2}),
-]
-
-
-@pytest.mark.parametrize(("kind", "shape", "options"), CONVOLUTIONS, ids=str)
-@pytest.mark.parametrize("batched", [True, False])
-def test_a_convolution_by_slices_is_torchs(kind, shape, options, batched):
-    # catches: axes or kernel positions in another order, padding of the wrong axis, the last column lost
-    draws = generator(0, "conv")
-    layer = kind(shape[0], 4, **options).double()
-    mapped = mapped_model(layer)
-    assert type(mapped) is not kind
-    x = torch.randn((5, *shape) if batched else shape, generator=draws, dtype=torch.float64)
-    torch.testing.assert_close(mapped(x), layer(x), rtol=1e-12, atol=1e-12)
-    back = torch.randn(layer(x).shape, generator=draws, dtype=torch.float64)
-    ours, theirs = (torch.autograd.grad((m(x) * back).sum(), m.weight)[0] for m in (mapped, layer))
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("options", [{"groups": 2}, {"padding": "same"}, {"padding_mode": "circular", "padding": 1}])
-def test_other_convolutions_stay_torchs(options):
-    layer = nn.Conv1d(2, 4, 3, **options)
-    assert type(mapped_model(layer)) is nn.Conv1d
-
-
-def test_the_model_that_is_mapped_is_a_copy():
-    model = nn.Sequential(nn.Conv1d(1, 1, 3), nn.Dropout(0.5))
-    mapped_model(model)
-    assert [type(m) for m in model] == [nn.Conv1d, nn.Dropout]
 
 
 def scaled(factor):
