@@ -73,6 +73,13 @@ def test_a_sweep_stacks_it_and_each_run_ends_as_it_does_alone():
             assert history.records[-1][name] == pytest.approx(getattr(row, name), abs=1e-10)
 
 
+def test_a_label_without_an_output_is_refused_by_its_number():
+    # catches: labels of sequences that are not looked at before the loss fails on them with an index
+    data = load("copy_task", n=8, length=2, delay=3)
+    with pytest.raises(ValueError, match="labels must lie in 0 … 3, as the model has 4 outputs, got 0 … 4"):
+        fit(RNN(6, 8, 4, generator=generator(0)), data, SGD(0.1), epochs=1, batch_size=8, generator=generator(0))
+
+
 def test_what_it_cannot_take_is_said():
     for sizes in ((0, 5, 2), (3, 0, 2), (3, 5, 0)):
         with pytest.raises(ValueError, match="must be ≥ 1, got"):
