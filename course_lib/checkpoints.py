@@ -99,9 +99,20 @@ def _environment() -> dict[str, str]:
 
 
 def plain_name(thing) -> str:
-    """Return a text for a setting that is the same in every process: no address in memory."""
+    """Return a text for a setting that is the same in every process: no address in memory.
+
+    A function that has no name of its own, such as a lambda, is told from others by its code.
+    """
     named = f"{thing.__module__}.{thing.__qualname__}" if hasattr(thing, "__qualname__") else repr(thing)
-    return re.sub(r" at 0x\w+", "", named)
+    if "<" in named and hasattr(thing, "__code__"):
+        held = [plain_name(cell.cell_contents) for cell in thing.__closure__ or ()]
+        code = (thing.__code__.co_code, thing.__code__.co_consts, thing.__code__.co_names, thing.__defaults__, held)
+        named += f" {hashlib.sha256(_without_addresses(repr(code)).encode()).hexdigest()[:16]}"
+    return _without_addresses(named)
+
+
+def _without_addresses(text) -> str:
+    return re.sub(r" at 0x\w+", "", text)
 
 
 def digest_of(tensors) -> str:

@@ -6,11 +6,13 @@ hyperparameters alone (such as βᵗ) is taken out and computed once for a whole
 `sweeps` is what uses it.   Chapter: 07_initialization, 11_optimizers.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from itertools import chain
 from numbers import Real
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -49,33 +51,34 @@ def bind(thing, values):
     return with_values(thing, **values) if values else thing
 
 
-def signature(thing):
+def signature(thing, *, numbers: bool = False):
     """Return a hashable description of all that two runs must share to be in one stack.
 
     Of a model: the classes, names and settings of its modules, the shapes of its tensors; not their values.
-    Of a dataclass: its class and the fields that are no numbers. Of a function: itself, or, if it was made anew,
-    its code and what it holds.
+    Of a dataclass: its class and the fields that are no numbers, as each run brings its own; with numbers=True, as
+    for what a model or another dataclass holds, those too.
+    Of a function: itself, or, if it was made anew, its code and what it holds.
     """
+    whole = functools.partial(signature, numbers=True)
     if isinstance(thing, nn.Module):
         own = {n: v for n, v in vars(thing).items() if n not in _NOT_SETTINGS}
         tensors = [(n, tuple(t.shape), t.dtype, t.requires_grad) for n, t in _own_tensors(thing)]
-        children = [(n, signature(m)) for n, m in thing.named_children()]
-        return (type(thing), tuple(tensors), tuple(children), signature(own))
+        children = [(n, whole(m)) for n, m in thing.named_children()]
+        return (type(thing), tuple(tensors), tuple(children), whole(own))
     if isinstance(thing, dict):
-        return tuple((signature(k), signature(v)) for k, v in thing.items())
+        return tuple((signature(k, numbers=numbers), signature(v, numbers=numbers)) for k, v in thing.items())
     if isinstance(thing, list | tuple):
-        return (type(thing), *map(signature, thing))
+        return (type(thing), *(signature(t, numbers=numbers) for t in thing))
     if isinstance(thing, set):
-        return frozenset(map(signature, thing))
+        return frozenset(map(whole, thing))
     if is_dataclass(thing) and not isinstance(thing, type):
-        numbers = hyperparameters(thing)
-        return (
-            type(thing),
-            *((f.name, signature(getattr(thing, f.name))) for f in fields(thing) if f.name not in numbers),
-        )
+        own = {} if numbers else hyperparameters(thing)
+        return (type(thing), *((f.name, whole(getattr(thing, f.name))) for f in fields(thing) if f.name not in own))
+    if isinstance(thing, MethodType):
+        return (whole(thing.__func__), whole(thing.__self__))
     if hasattr(thing, "__code__"):
         held = [cell.cell_contents for cell in thing.__closure__ or ()]
-        return (thing.__code__, signature(held), signature(thing.__defaults__), signature(thing.__kwdefaults__))
+        return (thing.__code__, *map(whole, (held, thing.__defaults__, thing.__kwdefaults__)))
     if isinstance(thing, Tensor):
         return (tuple(thing.shape), thing.dtype, tuple(thing.detach().cpu().flatten().tolist()))
     try:

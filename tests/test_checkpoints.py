@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib import checkpoints
-from course_lib.checkpoints import CheckpointError
+from course_lib.checkpoints import CheckpointError, plain_name
 from course_lib.rng import generator
 
 
@@ -117,3 +117,15 @@ def test_reading_a_checkpoint_runs_no_code(tmp_path):
     with pytest.raises(pickle.UnpicklingError):
         checkpoints.load(tmp_path / "evil", {})
     assert not (tmp_path / "ran").exists()
+
+
+def test_functions_without_a_name_are_told_apart_by_their_code():
+    # catches: two lambdas as losses in one folder, taken for one
+    def scaled(factor):
+        return lambda z: factor * z
+
+    assert plain_name(scaled(2.0)) == plain_name(scaled(2.0))
+    assert plain_name(scaled(2.0)) != plain_name(scaled(3.0))
+    assert plain_name(lambda z: z.relu()) != plain_name(lambda z: z.tanh())
+    assert plain_name(lambda z: z + 1) != plain_name(lambda z: z + 2)
+    assert " 0x" not in plain_name(lambda z: (lambda y: y)(z))

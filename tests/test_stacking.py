@@ -26,6 +26,19 @@ def test_signature_is_the_same_for_what_may_be_stacked():
     assert signature((SGD(0.1), None)) == signature((SGD(0.2), None))
 
 
+@dataclasses.dataclass(frozen=True)
+class Slope:
+    """An activation with a number, as a reader may write it."""
+
+    slope: float
+
+    def __call__(self, z):
+        return self.f(z)
+
+    def f(self, z):
+        return torch.where(z > 0, z, self.slope * z)
+
+
 @pytest.mark.parametrize(
     "pair",
     [
@@ -33,6 +46,8 @@ def test_signature_is_the_same_for_what_may_be_stacked():
         (MLP((4, 3, 2), generator=generator(0)), MLP((4, 3, 2), torch.tanh, generator=generator(0))),
         (MLP((4, 3, 2), scaled(2.0), generator=generator(0)), MLP((4, 3, 2), scaled(3.0), generator=generator(0))),
         (MLP((4, 3, 2), generator=generator(0)), MLP((4, 3, 2), generator=generator(0)).double()),
+        (MLP((4, 3, 2), Slope(0.1), generator=generator(0)), MLP((4, 3, 2), Slope(0.2), generator=generator(0))),
+        (MLP((4, 3, 2), Slope(0.1).f, generator=generator(0)), MLP((4, 3, 2), Slope(0.2).f, generator=generator(0))),
         (nn.Dropout(0.1), nn.Dropout(0.2)),
         (nn.LeakyReLU(0.1), nn.LeakyReLU(0.2)),
         (SGD(0.1), Adam(0.1)),

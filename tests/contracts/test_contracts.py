@@ -163,7 +163,7 @@ def test_activation_is_elementwise_and_keeps_its_input(activation, dtype, device
     for f in (activation.f, activation.derivative):
         a = f(z)
         assert (a.shape, a.dtype, a.device) == (z.shape, dtype, z.device)
-        assert torch.equal(a[1, 2], f(z[1, 2]))
+        torch.testing.assert_close(a[1, 2], f(z[1, 2]))  # one element has another kernel: a last bit may differ
     assert torch.equal(z, kept)
 
 
