@@ -66,7 +66,8 @@ def uniform(shape, dtype: torch.dtype = torch.float32) -> Tensor:
     current = _STREAM.get()
     if current is None:
         raise RuntimeError("noise.uniform draws for a step of a run: call it inside noise.stream(key, t)")
-    base = _mix(current.base + current.draws * 0x632BE59BD9B4E019)
+    offset = current.draws * 0x632BE59BD9B4E019
+    base = _mix(current.base + ((offset + 2**63) % 2**64 - 2**63))  # wrapped to 64 bits with a sign
     current.draws += 1
     counter = torch.arange(math.prod(shape), device=base.device) * _GAMMA
     return (_right(_mix(base + counter), 40).to(dtype) * 2.0**-24).view(shape)

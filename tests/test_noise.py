@@ -41,6 +41,14 @@ def test_another_key_step_or_draw_gives_other_numbers(other):
         assert (a.roll(shift) == b).sum() < 10
 
 
+def test_a_step_may_draw_many_times():
+    # catches: an offset that leaves 64 bits at the fourth draw, a layer that repeats another's numbers
+    with noise.stream(torch.tensor(3), 1):
+        draws = torch.stack([noise.uniform((64,), torch.float64) for _ in range(40)])
+    assert len(draws.unique(dim=0)) == 40
+    assert draws.corrcoef().fill_diagonal_(0).abs().max() < 0.75  # p < 1e-6: 780 pairs of 64
+
+
 def test_numbers_are_uniform_over_elements_steps_and_keys():
     # catches: a mixer that leaves a pattern. Fixed addresses: these p-values do not change from run to run.
     keys = torch.randint(2**62, (300,), generator=torch.Generator().manual_seed(0))
