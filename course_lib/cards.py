@@ -163,6 +163,10 @@ def _notes(design, rows):
     if diverged:
         words = "; ".join(f"{count} of {who}" for who, count in diverged.items())
         yield f"diverged, of {rows[0]['seeds']} runs: {words}."
+    close = [row["verdict"] for row in rows if row.get("close")]
+    if close:
+        words = " and ".join(dict.fromkeys(close))
+        yield f"a close call ({words}): the interval ends so near to what decides that another machine may differ."
 
 
 def _key(design, rows):

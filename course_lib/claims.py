@@ -112,6 +112,7 @@ class Comparison:
     condition: dict
     verdict: str
     reason: str
+    close: bool  # whether another machine may come to another verdict
     effect: statistics.Interval
     confidence: float
     power: float
@@ -134,6 +135,7 @@ def _compare(design, condition, earlier, later, scores, confidence):
         condition=condition,
         verdict=verdict,
         reason=reason,
+        close=statistics.close_call(effect, design.smallest, design.direction),
         effect=effect,
         confidence=confidence,
         power=statistics.power(design.smallest, differences.std(), len(differences), confidence),
@@ -161,15 +163,19 @@ class Verdict:
     def record(self) -> str:
         """One line of JSON: the declaration with its hash, the verdict, each comparison; 4 significant digits.
 
-        What may differ in the last digits from machine to machine is under "measured".
+        What may differ in the last digits from machine to machine is under "measured"; a verdict that may differ
+        for that reason has "close": true behind it.
         """
         claim = self.claim
-        record = {"claim": claim.id, "verdict": self.verdict, "hash": claim.hash, "declaration": claim.declaration}
+        close = {"close": True} if any(row.close for row in self.comparisons) else {}
+        record = {"claim": claim.id, "verdict": self.verdict, **close}
+        record |= {"hash": claim.hash, "declaration": claim.declaration}
         record["comparisons"] = [
             {
                 "arms": list(row.arms),
                 "condition": row.condition,
                 "verdict": row.verdict,
+                **({"close": True} if row.close else {}),
                 "confidence": _rounded(row.confidence),
                 "seeds": len(row.differences),
                 "measured": {

@@ -18,6 +18,7 @@ __all__ = [
     "VERDICTS",
     "Finding",
     "Interval",
+    "close_call",
     "combine",
     "combine_links",
     "holm",
@@ -179,6 +180,17 @@ def verdict(effect: Interval, smallest: float, direction: str, unit: str = "") -
     if high < smallest:
         return Finding("undecided", f"zero lies in the interval; an effect as large as {size} is excluded")
     return Finding("undecided", f"both zero and {size}, the smallest effect worth having, lie in the interval")
+
+
+def close_call(effect: Interval, smallest: float, direction: str) -> bool:
+    """Return whether the verdict would be another if an end of the interval moved by a tenth of its width.
+
+    Rounding differs between processors, and training enlarges it: such a verdict may differ on another machine.
+    """
+    estimate, low, high = effect
+    moves = [sign * (high - low) / 10 for sign in (-1, 0, 1)]
+    ends = [(low + a, high + b) for a in moves for b in moves]
+    return len({verdict(Interval(estimate, *end), smallest, direction).verdict for end in ends}) > 1
 
 
 def combine(verdicts: Sequence[str]) -> str:

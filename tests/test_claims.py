@@ -252,6 +252,23 @@ def test_what_nbval_does_not_compare():
         assert compared != sanitized(patterns, other.record)
 
 
+def test_nbval_does_not_compare_the_verdict_of_a_close_call():
+    """Catches: a test that fails on another processor; a clear verdict that is not compared."""
+    patterns = get_sanitize_patterns((Path(__file__).parent / "nbval.cfg").read_text())
+    start = judged((0, 0)).comparisons[0].effect
+    half = start.high - start.estimate
+
+    def beginning(low):  # a claim whose interval begins so far above the smallest effect
+        return judged((0, PLAIN["smallest"] + low - start.low))
+
+    above, below, clear = (beginning(low).record for low in (0.05 * half, -0.05 * half, half))
+    assert [json.loads(r)["verdict"] for r in (above, below, clear)] == ["holds", "undecided", "holds"]
+    assert [json.loads(r).get("close") for r in (above, below, clear)] == [True, True, None]
+    assert sanitized(patterns, above) == sanitized(patterns, below) != sanitized(patterns, clear)
+    assert "close call" in repr(beginning(0.05 * half))
+    assert "close call" not in repr(beginning(half))
+
+
 def sanitized(patterns, text):
     for pattern, replacement in patterns:
         text = re.sub(pattern, replacement, text)

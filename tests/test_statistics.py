@@ -13,6 +13,7 @@ from scipy import stats
 from course_lib.rng import numpy_generator
 from course_lib.statistics import (
     Interval,
+    close_call,
     combine,
     combine_links,
     holm,
@@ -388,3 +389,21 @@ def test_holm_lies_between_p_and_bonferroni(p):
 def test_holm_takes_probabilities(p):
     with pytest.raises(ValueError, match="p-values are a list of numbers from 0 to 1"):
         holm(p)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "direction", "close"),
+    [
+        (0.21, 0.41, "more", True),  # holds, and hardly
+        (0.19, 0.39, "more", True),
+        (0.30, 0.50, "more", False),
+        (-0.30, -0.01, "less", True),  # fails, or zero lies in it
+        (0.05, 0.15, "more", False),  # too small to count, clearly
+        (-0.19, 0.10, "same", True),
+        (-0.10, 0.10, "same", False),
+        (0.20, 0.20, "same", False),  # no width, nothing moves
+    ],
+)
+def test_a_close_call_is_one_that_a_tenth_of_the_width_would_change(low, high, direction, close):
+    # catches: one end alone moved, a distance in other units than the width
+    assert close_call(Interval((low + high) / 2, low, high), 0.2, direction) is close
