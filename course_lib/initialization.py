@@ -36,7 +36,8 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 class VarianceScaling:
     r"""Zero-mean weights with Var w = gain / fan.
 
-    gain: > 0; 1 for Xavier and LeCun, 2 for He.   fan: "in", "out" or "avg" = (fan_in + fan_out) / 2.
+    gain: > 0; 1 for Xavier and LeCun, 2 for He; the square of PyTorch's.
+    fan: "in", "out" or "avg" = (fan_in + fan_out) / 2.
     distribution: "normal", or "uniform" on [−r, r] with r = √(3 Var w).
     Raises: ValueError for a gain that is not positive, or an unknown fan or distribution.
     Source: LeCun et al. 1998; Glorot & Bengio 2010; He et al. 2015.
