@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
 from torch.fx import Graph, GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -33,7 +35,8 @@ def can_compile(device: torch.device) -> bool:
 def trace(function, leaves) -> GraphModule:
     """Return the tensor operations that the function does on these tensors.   Raises: NotStackable with the reason."""
     try:
-        return make_fx(function)(*leaves)
+        with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):  # else a new mode for each node
+            return make_fx(function)(*leaves)
     except Exception as error:  # whatever a reader's module raises under the map
         raise NotStackable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
 
@@ -100,8 +103,6 @@ def _multiply_instead(division, early) -> None:
 def compile_graph(graph: GraphModule, inputs) -> tuple[Callable, bool]:
     """Return the graph compiled, and True; or the graph itself, False and a warning where the compiler fails."""
     from torch import _inductor
-    from torch._guards import TracingContext, tracing
-    from torch._subclasses import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     try:  # the context lets the compiler keep its result on disk
