@@ -253,8 +253,9 @@ def fit(
                     if callbacks:
                         event = Event(model, run.step, run.epoch + (record is None), record, run.history)
                         run.stopped |= True in [callback(event) for callback in callbacks]
-                    due = run.step % (checkpoint_every or per_epoch) == 0 or run.epoch >= epochs
-                    if checkpoint is not None and (due or run.stopped):
+                    if checkpoint is None:
+                        continue
+                    if run.stopped or run.epoch >= epochs or run.step % (checkpoint_every or per_epoch) == 0:
                         checkpoints.save(checkpoint, resume.content(run), settings)
             run.read_losses()
         finally:
@@ -275,6 +276,7 @@ class _Run:
         self.state = self.optimizer.init(self.weights()) if self.is_rule else None
         self.rates = None if self.is_rule else [group["lr"] for group in self.optimizer.param_groups]
         self.pace = self.schedule.init() if hasattr(self.schedule, "update") else None
+        self.constant = self.schedule == Constant()
         self.key = torch.tensor(seed, device=device)
         self.step = self.epoch = self.position = 0
         self.order, self.stopped = torch.empty(0, dtype=torch.int64), False
@@ -289,20 +291,28 @@ class _Run:
         """Take one step on a batch; stop before it if the loss is not a number."""
         self.step += 1
         with noise.stream(self.key, self.step):
-            x, y = (x, y) if self.augment is None else self.augment(x, y)
+            if self.augment is not None:
+                x, y = self.augment(x, y)
             value = self.loss(self.model(x), y)
-        self.unread.append(value.detach())
-        if len(self.unread) >= self.read_every:
-            self.read_losses()
+        if self.read_every == 1:
+            self.note_loss(value.item(), self.step)
+        else:
+            self.unread.append(value.detach())
+            if len(self.unread) >= self.read_every:
+                self.read_losses()
         if self.is_rule:
             grads = torch.autograd.grad(value, list(self.params.values()), allow_unused=True)
             with torch.no_grad():
                 self.rule_step(dict(zip(self.params, grads, strict=True)))
         else:
-            self.set_rates(self.factor())
+            if not self.constant:  # else an LRScheduler of the reader's may set them
+                self.set_rates(self.factor())
             self.optimizer.zero_grad()
             value.backward()
-            self.torch_step()
+            if self.layout is None:
+                self.optimizer.step()
+            else:
+                self.torch_step()
         self.position += len(x)
 
     def rule_step(self, grads):
@@ -320,9 +330,6 @@ class _Run:
 
     def torch_step(self):
         """Let a torch optimiser take its step, between our penalty, clipping and constraint."""
-        if self.layout is None:
-            self.optimizer.step()
-            return
         taken = Update(_TorchStep(self.optimizer, self.params), *(getattr(self.change, n) for n in _AROUND))
         grads = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in self.params.items()}
         with torch.no_grad():
@@ -335,12 +342,16 @@ class _Run:
 
     def read_losses(self):
         """Move the losses of the last updates into the history (reading them waits for a GPU)."""
-        values = torch.stack(self.unread).tolist() if len(self.unread) > 1 else [v.item() for v in self.unread]
+        values = torch.stack(self.unread).tolist() if self.unread else []
         self.unread.clear()
         for i, value in enumerate(values):
-            if not math.isfinite(value):
-                raise DivergedError(self.step - len(values) + 1 + i, value, self.history)
-            self.history.step_loss.append(value)
+            self.note_loss(value, self.step - len(values) + 1 + i)
+
+    def note_loss(self, value, step):
+        """Write the loss before the update of that step into the history; stop if it is not a number."""
+        if not math.isfinite(value):
+            raise DivergedError(step, value, self.history)
+        self.history.step_loss.append(value)
 
     def close_epoch(self, per_epoch, val_data, metrics):
         """Measure, keep the weights if they are the best so far, and return the epoch's record."""
@@ -370,8 +381,6 @@ class _Run:
 
     def set_rates(self, factor):
         """Set the rate of every parameter group of a torch optimiser to its first one times the factor."""
-        if self.schedule == Constant():
-            return  # an LRScheduler of the reader's may set them
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
@@ -379,7 +388,7 @@ class _Run:
         """Leave model and optimiser as the caller expects them, whether or not the run reached its end."""
         if restore_best and self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
-        if self.rates:
+        if self.rates and not self.constant:
             self.set_rates(1)
         self.model.eval()
 
