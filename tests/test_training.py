@@ -210,6 +210,34 @@ def test_a_loss_that_is_no_number_stops_before_the_update_and_keeps_the_best(bad
     assert all(torch.isfinite(t).all() for t in weights(model).values())
 
 
+@pytest.mark.parametrize("bad_call", [None, 10])
+def test_losses_that_are_read_some_at_a_time_are_the_same(monkeypatch, bad_call):
+    # catches: on a GPU, where reading each loss would wait, a loss lost or the divergence named at another step
+    begin, found = training._Run.__init__, []
+    for read_every in (1, 4):
+
+        def begin_so(run, *args, read_every=read_every):
+            begin(run, *args)
+            run.read_every = read_every
+
+        monkeypatch.setattr(training._Run, "__init__", begin_so)
+        calls = []
+
+        def loss(out, y, calls=calls):
+            calls.append(out.requires_grad)  # True in an update alone
+            value = nn.functional.cross_entropy(out, y)
+            return value * float("nan") if out.requires_grad and sum(calls) == bad_call else value
+
+        step, history = None, None
+        try:
+            history = fit(network(), data(), SGD(0.1), epochs=3, batch_size=8, loss=loss, generator=generator(1), **CPU)
+        except DivergedError as error:
+            step, history = error.step, error.history
+        found.append((step, history.step_loss))
+    assert found[0] == found[1]
+    assert (found[1][0], len(found[1][1])) == ((None, 21) if bad_call is None else (10, 9))
+
+
 def test_a_validation_loss_that_is_no_number_never_becomes_the_best():
     x, y = data()
     bad = x.clone()
