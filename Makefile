@@ -1,4 +1,4 @@
-# make book · test · serve · bench · lint · clean.   Another Python for the first set-up: make PYTHON=python3.12 book
+# make book · test · serve · bench · nbgrader · lint · clean.   Another Python for the first set-up: make PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,7 +7,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: book test serve bench lint clean install
+.PHONY: book test serve bench nbgrader lint clean install
 
 book: install
 	@$(BIN)/course book build
@@ -21,6 +21,9 @@ serve: install
 bench: install
 	@$(BIN)/python -m pip install -q --constraint requirements.txt --editable ".[bench]"
 	@env -u OMP_NUM_THREADS -u MKL_NUM_THREADS -u OPENBLAS_NUM_THREADS $(BIN)/python tests/benchmarks/bench.py
+
+nbgrader: install
+	@$(PYTHON) course_lib/bootstrap.py nbgrader
 
 lint: install
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/course book check

@@ -3,6 +3,9 @@
 `python3 course_lib/bootstrap.py` (make does it). Done once: a second call returns at once. Interrupted
 or failed: one line says what to do, and the next call goes on from there. This file has to be readable
 by old Pythons, so that they can say that they are too old.
+
+`python3 course_lib/bootstrap.py nbgrader` (`make nbgrader`) then makes .venv-nbgrader: the released nbgrader
+with what it needs beyond .venv, whose packages it sees after its own. 160 MB, as torch is not there twice.
 """
 
 import sys
@@ -18,6 +21,7 @@ import subprocess
 __all__ = ["main"]
 
 OLDEST = (3, 11)
+NBGRADER = "nbgrader==0.9.6"
 OTHERS = ("python3.13", "python3.12", "python3.11")
 SPACE = 3 * 10**9  # bytes: .venv takes 1.8 GB with the CPU build of torch, pip's downloads come on top
 NETWORK = ("Failed to establish", "NewConnectionError", "name resolution", "NameResolutionError", "ProxyError")
@@ -29,18 +33,16 @@ class SetupError(Exception):
     """One line: what is wrong, and what to do."""
 
 
-def main(root):
-    """Set up the repository in the folder `root`; returns the exit status."""
-    stamp = os.path.join(root, ".venv", ".course-installed")
-    python = os.path.join(root, ".venv", "bin", "python")
-    wanted = _wanted(root)
+def main(root, what="requirements"):
+    """Set up the repository in the folder `root`, or nbgrader beside it; returns the exit status."""
+    folder, install = {"requirements": (".venv", _requirements), "nbgrader": (".venv-nbgrader", _nbgrader)}[what]
+    stamp = os.path.join(root, folder, ".course-installed")
+    python = os.path.join(root, folder, "bin", "python")
+    wanted = _wanted(root, NBGRADER if what == "nbgrader" else "")
     if os.path.exists(python) and _read(stamp) == wanted:
         return 0
     try:
-        _make_environment(root, python)
-        print("installing the requirements into .venv: a few minutes, once", flush=True)
-        _pip(root, python, "-r", "requirements.txt")
-        _pip(root, python, "--no-deps", "-e", ".")
+        install(root, python)
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -52,9 +54,36 @@ def main(root):
     return 0
 
 
-def _wanted(root):
+def _requirements(root, python):
+    _make_environment(root, python)
+    print("installing the requirements into .venv: a few minutes, once", flush=True)
+    _pip(root, python, "-r", "requirements.txt")
+    _pip(root, python, "--no-deps", "-e", ".")
+
+
+def _nbgrader(root, python):
+    base = os.path.join(root, ".venv", "bin", "python")
+    if not _works(base, "import course_lib"):
+        raise SetupError(".venv is not set up: run `make install` first")
+    if not _works(python, "import pip") or _version(python) != _version(base):
+        _venv(base, os.path.join(root, ".venv-nbgrader"))
+    # addsitedir appends, so that nbgrader's own packages come first; it also takes in course_lib, as pip put it.
+    with open(os.path.join(_packages(python), "course.pth"), "w") as file:
+        file.write(f"import site; site.addsitedir({_packages(base)!r})\n")
+    print("installing nbgrader into .venv-nbgrader: less than a minute, once", flush=True)
+    _pip(root, python, "--constraint", "requirements.txt", NBGRADER)
+
+
+def _packages(python):
+    shown = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], stdout=subprocess.PIPE
+    )
+    return shown.stdout.decode().strip()
+
+
+def _wanted(root, more):
     """What has to be installed, as a hash; the folder counts, because scripts in .venv hold its path."""
-    whole = hashlib.sha256(root.encode())
+    whole = hashlib.sha256((root + more).encode())
     for name in ("requirements.txt", "pyproject.toml"):
         with open(os.path.join(root, name), "rb") as file:
             whole.update(file.read())
@@ -85,11 +114,16 @@ def _make_environment(root, python):
         raise SetupError(
             f"{base} has no venv module: on Debian or Ubuntu run `sudo apt install {name}-venv`, then run it again"
         )
-    print(f"making .venv with {base}", flush=True)
+    _venv(base, folder)
+
+
+def _venv(base, folder):
+    name = os.path.basename(folder)
+    print(f"making {name} with {base}", flush=True)
     done = subprocess.run([base, "-m", "venv", "--clear", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
         lines = done.stdout.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise SetupError(f".venv cannot be made: {lines[-1].strip()}")
+        raise SetupError(f"{name} cannot be made: {lines[-1].strip()}")
 
 
 def _choose_python():
@@ -122,8 +156,8 @@ def _version(python):
 
 
 def _pip(root, python, *what):
-    """Run pip install; its output goes to .venv/install.log, and a word of it to a terminal."""
-    log = os.path.join(root, ".venv", "install.log")
+    """Run pip install; its output goes to install.log in the environment, and a word of it to a terminal."""
+    log = os.path.join(os.path.dirname(os.path.dirname(python)), "install.log")
     command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     command += ["--progress-bar", "off", *what]
     lines = []
@@ -160,4 +194,4 @@ def _reason(lines, log):
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    sys.exit(main(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), *sys.argv[1:]))

@@ -128,6 +128,23 @@ def test_a_python_that_is_gone_counts_as_not_set_up(root, monkeypatch, capsys):
     assert "a Python is needed" in one_line(capsys)
 
 
+def test_nbgrader_goes_beside_a_venv_that_is_set_up(root, capsys):
+    """Catches: an environment that finds neither torch nor course_lib, and nbgrader asked for without its pins."""
+    assert bootstrap.main(str(root), "nbgrader") == 1
+    assert ".venv is not set up: run `make install` first" in one_line(capsys)
+    fake_pip(root, "done", 0)
+    (root / ".venv").rename(root / ".venv-nbgrader")
+    python = root / ".venv-nbgrader" / "bin" / "python"
+    packages = root / "packages"
+    packages.mkdir()
+    python.write_text(python.read_text().replace("exit 0", f"{{ echo {packages}; exit 0; }}"))
+    fake_pip(root, "done", 0)
+    assert bootstrap.main(str(root), "nbgrader") == 0
+    assert "site.addsitedir(" in (packages / "course.pth").read_text()
+    assert f"--constraint requirements.txt {bootstrap.NBGRADER}" in (root / "calls").read_text()
+    assert "-m venv" in (root / "calls").read_text(), "the two had other Pythons: it is made anew"
+
+
 def test_old_pythons_can_read_it():
     """Catches: syntax that Python 3.6 refuses, so that it could not say that it is too old."""
     source = Path(bootstrap.__file__).read_text()
