@@ -1,0 +1,13 @@
+"""Graded homework: from one source to student notebooks, a self-check, marks and feedback.
+
+    variants                      every draw: from the instructor's key, the student and the assignment
+    wire                          plain values as bytes, checked before they are believed
+    questions  source             what a question asks for; an assignment, and what a student gets of it
+    referee                       the trusted process: solution, inputs, comparison
+    worker  sandbox               the process that runs a student's code, and the walls around it
+    submissions  grade  records   whose notebook is which; marks, resumed and repeated to the byte
+    release  nbgrader  check      what students and nbgrader get; the self-check in the notebook
+    feedback  export  commands    pages, files for Canvas and Moodle, the command `course homework`
+
+A test keeps torch and numpy out of the modules that the parent of the untrusted processes imports.
+"""

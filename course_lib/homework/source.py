@@ -1,0 +1,229 @@
+"""An assignment: one MyST notebook with statement, solutions, checks and grader cells, and what is made of it.
+
+Tags tell the cells apart: `variant`, `setup`, `answer`, `check` and `grader`, the last three with the
+question's id (`q3`). What carries no such tag is statement. Students get everything but the variant and grader
+cells, with the solutions cut out and their own constants filled in.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from course_lib.book.cells import SETUP_CELL
+from course_lib.book.pages import BookError, tags
+
+__all__ = ["FOLDER", "Assignment", "Cell", "constants_cell", "find", "load", "names"]
+
+FOLDER = Path(__file__).parent / "assignments"
+ROLES = ("variant", "setup", "answer", "check", "grader")
+QUESTION = re.compile(r"q[1-9]\d?")
+HEADING = re.compile(r"^## Question (\d+): (.+)$", re.MULTILINE)
+NAME = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION[ \t]*\n(.*?)^[ \t]*### END SOLUTION[ \t]*$", re.DOTALL | re.MULTILINE)
+UNANSWERED = "NotImplementedError"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: "markdown" or "code", its role ("" for statement), its question, its source and all its tags."""
+
+    kind: str
+    role: str
+    question: str
+    source: str
+    id: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One assignment as its author wrote it."""
+
+    name: str
+    text: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def title(self) -> str:
+        """The heading of the whole."""
+        return re.search(r"^# (.+)$", self.text, re.MULTILINE)[1].strip()
+
+    @property
+    def digest(self) -> str:
+        """A hash of the source: marks of one digest are comparable."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """The title of each question, by id, in order."""
+        return {f"q{number}": title.strip() for number, title in HEADING.findall(self.text)}
+
+    def of(self, role: str, question: str | None = None) -> list[Cell]:
+        """The cells of a role, of one question or of all."""
+        return [cell for cell in self.cells if cell.role == role and question in (None, cell.question)]
+
+    def constants(self, rng) -> dict:
+        """The constants that the variant cell draws; {} without such a cell.   rng: numpy Generator."""
+        names = {}
+        for cell in self.of("variant"):
+            namespace = {}
+            exec(compile(cell.source, f"<{self.name}: variant>", "exec"), namespace)
+            names |= namespace["variant"](rng)
+        for name, value in names.items():
+            if not name.isupper() or not name.isidentifier() or ast.literal_eval(repr(value)) != value:
+                raise BookError(
+                    f"{self.name}: the variant cell draws {name} = {value!r} → an UPPERCASE name and a plain value"
+                )
+        return names
+
+    def student_cells(self, constants: dict) -> list[Cell]:
+        """The cells that a student with these constants gets, with the ids that the grader looks for."""
+        cells, counts = [], {}
+        for cell in self.cells:
+            if cell.role == "grader":
+                continue
+            if cell.role == "variant":
+                cell = replace(cell, role="setup", source=constants_cell(constants), tags=("constants",))
+            if cell.kind == "markdown" and not cell.role:
+                cell = replace(cell, source=self._filled(cell.source, constants))
+            if cell.role == "answer" and cell.kind == "code":
+                cell = replace(cell, source=_without_solution(cell))
+            stem = f"{cell.question}-{cell.role}" if cell.role == "check" else cell.question or cell.role or "text"
+            counts[stem] = counts.get(stem, 0) + 1
+            suffix = "" if cell.role == "answer" or (cell.role == "check" and counts[stem] == 1) else f"-{counts[stem]}"
+            cells.append(replace(cell, id=stem + suffix))
+        return cells
+
+    def _filled(self, text, constants):
+        def value(match):
+            if match[1] not in constants:
+                raise BookError(f"{self.name}: {match[0]} is no constant of the variant cell → draw it there")
+            return str(constants[match[1]])
+
+        return NAME.sub(value, text)
+
+    def setup_source(self) -> str:
+        """The code that runs before all answers, without the constants."""
+        return "\n\n".join(cell.source for cell in self.of("setup"))
+
+    def solution(self, question: str) -> str:
+        """The answer cell with its solution; "" for a question that a person marks."""
+        return "\n\n".join(cell.source for cell in self.of("answer", question) if cell.kind == "code")
+
+
+def constants_cell(constants: dict) -> str:
+    """The cell that gives a student their constants."""
+    lines = ["# Your constants. They are drawn for you: other students have others."]
+    return "\n".join(lines + [f"{name} = {value!r}" for name, value in constants.items()])
+
+
+def _without_solution(cell):
+    def blank(match):
+        if not match[1]:
+            return "# your code"
+        return f'{match[1]}raise {UNANSWERED}("Question {cell.question[1:]}: not answered yet")'
+
+    return REGION.sub(blank, cell.source)
+
+
+def names(folder: Path = FOLDER) -> list[str]:
+    """The names of all assignments in a folder, sorted."""
+    return sorted(path.stem for path in Path(folder).glob("*.md"))
+
+
+def find(name: str, folder: Path = FOLDER) -> Path:
+    """The file of an assignment, from its name or the part before the first `_`.   Raises: BookError."""
+    known = names(folder)
+    found = [k for k in known if k == name or k.split("_")[0] == name]
+    if len(found) != 1:
+        listing = ", ".join(known) or f"none in {folder}: clone the repository, or name a folder with --from"
+        raise BookError(f"no homework is called {name!r} → known: {listing}")
+    return Path(folder) / f"{found[0]}.md"
+
+
+def load(path: Path) -> Assignment:
+    """Read an assignment and check its form.
+
+    Raises: BookError that names the cell: an unknown tag, a question without answer, check or grader cell,
+    solutions that are not closed, a heading without question.
+    """
+    import jupytext
+
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        notebook = jupytext.reads(text, fmt="md:myst")
+    except Exception as error:  # jupytext raises its own kinds for options that are not YAML or JSON
+        raise BookError(f"{path}: {error} → correct that cell") from error
+    assignment = Assignment(Path(path).stem, text, tuple(_cell(path, i, c) for i, c in enumerate(notebook.cells, 1)))
+    _check_form(path, assignment)
+    return assignment
+
+
+def _cell(path, number, cell):
+    marked = tags(cell)
+    roles = [tag for tag in marked if tag in ROLES]
+    questions = [tag for tag in marked if QUESTION.fullmatch(tag)]
+    if len(roles) > 1 or len(questions) > 1 or bool(questions) != bool({"answer", "check", "grader"} & set(roles)):
+        raise BookError(f"{path}: cell {number} has the tags {marked} → one of {', '.join(ROLES)}, and its question")
+    others = tuple(tag for tag in marked if tag not in roles + questions)
+    role, question = "".join(roles), "".join(questions)
+    if cell.cell_type == "code" and not role:
+        if cell.source.strip() != SETUP_CELL:
+            raise BookError(f"{path}: cell {number} is code without a role → tag it setup, answer, check or grader")
+        role = "setup"
+    begins, ends = cell.source.count("### BEGIN SOLUTION"), cell.source.count("### END SOLUTION")
+    regions = len(REGION.findall(cell.source))
+    solved = role == "answer" and cell.cell_type == "code"
+    if not begins == ends == regions or bool(regions) != solved:
+        raise BookError(
+            f"{path}: cell {number} has {begins} BEGIN and {ends} END of a solution → a pair in each code answer"
+        )
+    return Cell(cell.cell_type, role, question, cell.source, tags=others)
+
+
+def _check_form(path, assignment):
+    titles = list(assignment.titles)
+    expected = [f"q{i}" for i in range(1, len(titles) + 1)]
+    if not titles or titles != expected:
+        raise BookError(f"{path}: the headings are of {titles} → `## Question N: Title`, from 1 on")
+    for role in ("answer", "grader"):
+        found = [cell.question for cell in assignment.of(role)]
+        if found != expected:
+            raise BookError(f"{path}: the {role} cells are of {found} → one for each of {expected}, in order")
+    for cell in assignment.of("answer"):
+        number = cell.question[1:]
+        if cell.kind == "code" and not cell.source.startswith(f"# Question {number}: answer here. Keep this line.\n"):
+            raise BookError(
+                f"{path}: {cell.question}'s answer → begin it with `# Question {number}: answer here. Keep this line.`"
+            )
+        if cell.kind == "markdown" and cell.source != written_blank(cell.question):
+            raise BookError(f"{path}: {cell.question}'s answer → the text {written_blank(cell.question)!r} and no other")
+    if len(assignment.of("variant")) > 1:
+        raise BookError(f"{path}: two variant cells → one")
+    # the statement must be whole without what is cut out: no constant may be missing in any prose
+    if assignment.of("variant") == [] and NAME.search(assignment.text):
+        raise BookError(f"{path}: {NAME.search(assignment.text)[0]} but no variant cell → add one")
+
+
+def written_blank(question: str) -> str:
+    """What stands in a written answer before it is written."""
+    return f"*Your answer to question {question[1:]}: replace this line.*"
+
+
+def notebook(cells: list[Cell], metadata: dict) -> str:
+    """The cells as the text of a Jupyter notebook, without outputs; locked cells are marked read-only."""
+    rendered = []
+    for cell in cells:
+        marks = list(cell.tags) + [tag for tag in (cell.role, cell.question) if tag]
+        fields = {"tags": marks} if marks else {}
+        if cell.role != "answer":
+            fields |= {"editable": False, "deletable": False}
+        entry = {"cell_type": cell.kind, "id": cell.id, "metadata": fields, "source": cell.source}
+        rendered.append(entry | ({"execution_count": None, "outputs": []} if cell.kind == "code" else {}))
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    whole = {"cells": rendered, "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}} | metadata}
+    return json.dumps(whole | {"nbformat": 4, "nbformat_minor": 5}, ensure_ascii=False, indent=1) + "\n"

@@ -1,0 +1,130 @@
+"""The process that runs a student's code: reads requests, answers with plain values. It knows no marks.
+
+Whatever the code does to this process, only bytes on one pipe come out of it, and they are taken as an
+answer, never as a mark. Limits that a process sets itself are set before the first line from a student.
+"""
+
+import ast
+import os
+import random
+import re
+import resource
+import sys
+import types
+
+from course_lib.homework import wire
+
+__all__ = ["evaluate", "main", "run_cell"]
+
+MAGIC = re.compile(r"^(\s*)([%!].*)$", re.MULTILINE)
+MESSAGE = 2_000  # characters
+
+
+def run_cell(name: str, source: str, namespace: dict) -> None:
+    """Execute a cell as a notebook would. Lines with % or ! become comments where the cell is no Python."""
+    try:
+        code = compile(source, f"<{name}>", "exec")
+    except SyntaxError:
+        code = compile(MAGIC.sub(r"\1pass  # \2", source), f"<{name}>", "exec")
+    exec(code, namespace)
+
+
+def evaluate(code: str, given: dict, namespace: dict):
+    """The value of the last line of `code`, in a copy of the namespace with `given` in it."""
+    names = namespace | given
+    tree = ast.parse(code)
+    last = tree.body.pop()
+    exec(compile(tree, "<question>", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "<question>", "eval"), names)
+
+
+def main(requests: int, answers: int, memory: int, seconds: int, files: int, processes: int) -> None:
+    """Answer requests until there are none.
+
+    requests, answers: file descriptors.   memory: bytes beyond what the imports take.   seconds: of CPU.
+    """
+    own = sys.modules["__main__"] = types.ModuleType("__main__")
+    _limit("RLIMIT_CORE", 0)
+    _limit("RLIMIT_FSIZE", 64 << 20)
+    _limit("RLIMIT_NOFILE", files)
+    _limit("RLIMIT_CPU", seconds)
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(1)
+    _limit("RLIMIT_AS", _address_space() + memory)
+    _limit("RLIMIT_NPROC", processes)
+    vars(own)["display"] = print  # a notebook has it
+
+    def send(message, body=b""):
+        frame = memoryview(wire.pack(message, body))
+        while frame:
+            frame = frame[os.write(answers, frame) :]
+
+    send({"ready": True})
+    while True:
+        try:
+            request, body = wire.read(requests, float("inf"))
+        except wire.Closed:
+            return
+        seed = request["seed"]
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - what a student's unseeded draws use
+        torch.manual_seed(seed)
+        reply, reply_body = _answer(request, body, vars(own))
+        send({"id": request["id"]} | reply, reply_body)
+
+
+def _answer(request, body, namespace):
+    try:
+        if "cell" in request:
+            run_cell(request["name"], request["cell"], namespace)
+            return {"value": None}, b""
+        value = evaluate(request["code"], wire.decode(request["given"], body), namespace)
+        if value is ...:
+            return {"failure": ["blank", "there is no answer yet"]}, b""
+        tree, out = wire.encode(value)
+        return {"value": tree}, out
+    except wire.NotPlain as error:
+        return {"failure": ["kind", str(error)[:MESSAGE]]}, b""
+    except MemoryError:
+        return {"failure": ["memory", "more memory than is allowed"]}, b""
+    except BaseException as error:
+        blank = type(error) is NotImplementedError and "not answered yet" in str(error)
+        return {"failure": ["blank" if blank else "raised", _told(error)[:MESSAGE]]}, b""
+
+
+def _told(error):
+    """The error's last line, and where in the student's cells it arose."""
+    import traceback
+
+    text = "".join(traceback.format_exception_only(error)).strip()
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith("<q")]
+    places = [frame for frame in places if frame.filename != "<question>"]
+    if isinstance(error, SyntaxError) or not places:
+        return text
+    return f"{text}\n(line {places[-1].lineno} of the cell of {places[-1].filename.strip('<>')})"
+
+
+def _address_space():
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:  # not Linux
+        return 4 << 30
+
+
+def _limit(name, value):
+    kind = getattr(resource, name, None)
+    if kind is None:
+        return
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    try:
+        resource.setrlimit(kind, (value, value))
+    except (ValueError, OSError):  # macOS refuses some
+        pass
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
