@@ -203,7 +203,13 @@ def _claims_run(names):
     return 1 if differences else 0
 
 
-GROUPS = (_book, _claims, _data)
+def _homework(groups):
+    from course_lib.homework.commands import add_commands
+
+    add_commands(_commands(groups, "homework", "Release, check and grade homework."))
+
+
+GROUPS = (_book, _claims, _data, _homework)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -27,6 +27,7 @@ __all__ = ["Failure", "Limits", "Worker", "why_not"]
 
 FOLDER = Path(__file__).parent / "assignments"
 NOBODY = 65534  # who runs a student's code where root grades
+HEAD = 8_000  # bytes kept of what is printed
 START = 120.0  # seconds for the imports, on a busy machine
 
 
@@ -55,13 +56,14 @@ class Failure(Exception):
 class Worker:
     """One process for one student's code, from start to stop; a context manager.
 
-    trusted: None inside bubblewrap; True without walls, for submissions that the caller trusts.
+    trusted: without walls, for submissions that the caller trusts.
+    head, tail: the first and the last bytes that were printed.
     Used by one thread: the process dies with the thread that started it.
     """
 
     def __init__(self, limits: Limits = Limits(), trusted: bool = False):
         self.limits, self.trusted = limits, trusted
-        self.process, self.printed, self.output = None, 0, b""
+        self.process, self.printed, self.head, self.tail = None, 0, b"", b""
 
     def __enter__(self):
         return self
@@ -112,7 +114,7 @@ class Worker:
             ready, _ = wire.read(self.answers, time.monotonic() + START, self._drain)
         except (wire.Closed, wire.Malformed, TimeoutError) as error:
             self.stop()
-            said = self.output.decode("utf-8", "replace").strip()[-500:]
+            said = self.tail.decode("utf-8", "replace").strip()[-500:]
             raise BookError(f"the worker does not start: {said or error!r} → {_readable_hint()}") from error
         if ready != {"ready": True}:
             self.stop()
@@ -177,7 +179,8 @@ class Worker:
         while select.select([self.printing], [], [], 0)[0]:
             part = os.read(self.printing, 1 << 16)
             self.printed += len(part)
-            self.output = (self.output + part)[-8000:]
+            self.head += part[: HEAD - len(self.head)]
+            self.tail = (self.tail + part)[-HEAD:]
             if not part or self.printed > self.limits.output:
                 return
 

@@ -201,7 +201,9 @@ def _check_form(path, assignment):
                 f"{path}: {cell.question}'s answer → begin it with `# Question {number}: answer here. Keep this line.`"
             )
         if cell.kind == "markdown" and cell.source != written_blank(cell.question):
-            raise BookError(f"{path}: {cell.question}'s answer → the text {written_blank(cell.question)!r} and no other")
+            raise BookError(
+                f"{path}: {cell.question}'s answer → the text {written_blank(cell.question)!r} and no other"
+            )
     if len(assignment.of("variant")) > 1:
         raise BookError(f"{path}: two variant cells → one")
     # the statement must be whole without what is cut out: no constant may be missing in any prose

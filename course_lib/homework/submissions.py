@@ -1,0 +1,263 @@
+"""Whose notebook is which, and what is in it: files from strangers, read with suspicion.
+
+A roster is a CSV file with the columns student and name, and any others (email, canvas_id, moodle_id).
+Submissions lie in one folder, in any of these forms:
+
+    STUDENT/x.ipynb    STUDENT.ipynb    x_CANVASID_123_y.ipynb    x_MOODLEID_assignsubmission_file/y.ipynb
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from course_lib.book.pages import BookError
+
+__all__ = ["MAX_BYTES", "Refused", "Student", "Submission", "locate", "parse", "read", "read_roster", "strays"]
+
+MAX_BYTES = 10 << 20
+MAX_CELLS = 1_000
+MAX_SOURCE = 200_000  # characters of a cell
+ID = re.compile(r"(?!\.)[A-Za-z0-9._@-]{1,64}")
+CANVAS = re.compile(r"[^_]*(?:_LATE)?_(\d+)_\d+_.*\.ipynb", re.IGNORECASE)
+MOODLE = re.compile(r".*_(\d+)_assignsubmission_file_?")
+MARKER = re.compile(r"# Question (\d+): answer here")
+
+
+class Refused(Exception):
+    """A submission that cannot be graded: a reason code, and a sentence for the student."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """A row of the roster."""
+
+    id: str
+    name: str
+    columns: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a notebook holds: cells to run in their order as (name, source), written answers, and flags.
+
+    A name is that of a question, or extra-1, extra-2 … for code cells that the student added.
+    """
+
+    cells: list[tuple[str, str]]
+    written: dict[str, str]
+    duplicates: set[str]
+    flags: list[str]
+
+
+def read_roster(path: Path) -> list[Student]:
+    """The students of a CSV file, in its order.
+
+    Raises: BookError for a missing column or file, an id that could not name a file, two ids that are the
+    same or differ in case only.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BookError(f"the roster {path} cannot be read: {error} → give a CSV file in UTF-8") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="")
+    columns = [name.strip().lower() for name in rows.fieldnames or []]
+    if "student" not in columns:
+        raise BookError(f"the roster {path} has the columns {columns} → its first row is student,name[,email,…]")
+    students, seen = [], {}
+    for number, values in enumerate(rows, 2):
+        row = {name: (value or "").strip() for name, value in zip(columns, values.values(), strict=False)}
+        name = row["student"]
+        if not any(row.values()):
+            continue
+        if not ID.fullmatch(name):
+            raise BookError(
+                f"the roster {path}, row {number}: the id {name!r} → 1 to 64 of A–Z a–z 0–9 . _ @ - and no dot first"
+            )
+        if name.lower() in seen:
+            raise BookError(f"the roster {path}, row {number}: {name!r} and {seen[name.lower()]!r} → different ids")
+        seen[name.lower()] = name
+        students.append(Student(name, row.get("name", ""), row))
+    if not students:
+        raise BookError(f"the roster {path} names no student → a row each")
+    return students
+
+
+# --- the files --------------------------------------------------------------------------------------
+
+
+def locate(folder: Path, student: Student, assignment: str) -> Path:
+    """The one notebook of a student.   Raises: Refused (missing, not-a-file, several-files)."""
+    found = []
+    for entry in os.scandir(folder):
+        if _owner(entry) not in _keys(student):
+            continue
+        if entry.is_symlink():
+            raise Refused("not-a-file", "a link was handed in → hand in the notebook itself")
+        if entry.is_dir():
+            found += [Path(file) for file in os.scandir(entry) if file.name.endswith(".ipynb")]
+        elif entry.name.endswith(".ipynb"):
+            found.append(Path(entry))
+    if len(found) > 1:
+        found = [path for path in found if path.name == f"{assignment}.ipynb"] or found
+    if not found:
+        raise Refused("missing", "no notebook was handed in")
+    if len(found) > 1:
+        raise Refused("several-files", f"{len(found)} notebooks were handed in → one, called {assignment}.ipynb")
+    return found[0]
+
+
+def strays(folder: Path, students: list[Student]) -> list[str]:
+    """The names in a folder of submissions that belong to nobody in the roster."""
+    known = set().union(*map(_keys, students))
+    names = (entry.name for entry in os.scandir(folder) if _owner(entry) not in known)
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def _keys(student):
+    keys = {("student", student.id)}
+    keys |= {(name, student.columns[name]) for name in ("canvas_id", "moodle_id") if student.columns.get(name)}
+    return keys
+
+
+def _owner(entry):
+    """What tells whose entry it is: (column of the roster, value)."""
+    name = entry.name
+    if match := MOODLE.fullmatch(name):
+        return "moodle_id", match[1]
+    if match := CANVAS.fullmatch(name):
+        return "canvas_id", match[1]
+    return "student", name.removesuffix(".ipynb")
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a regular file.   Raises: Refused (not-a-file, too-large, unreadable)."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        code = "unreadable" if isinstance(error, PermissionError) else "not-a-file"
+        raise Refused(code, f"the notebook is no ordinary file ({error.strerror})") from error
+    with os.fdopen(file, "rb") as stream:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused("not-a-file", "what was handed in is no ordinary file")
+        if status.st_size > MAX_BYTES:
+            raise Refused(
+                "too-large", f"{status.st_size >> 20} MB, at most {MAX_BYTES >> 20} are read → clear the outputs"
+            )
+        return stream.read(MAX_BYTES)
+
+
+# --- the notebook -----------------------------------------------------------------------------------
+
+
+def parse(data: bytes, about: dict) -> Submission:
+    """What a notebook holds of the assignment that `about` (of `referee.about`) describes.
+
+    An answer cell is known by its id, else by its tags, else by its first line.
+    Raises: Refused (unreadable, kernel, wrong-assignment).
+    """
+    notebook = _json(data)
+    metadata = notebook.get("metadata") if type(notebook.get("metadata")) is dict else {}
+    _check_kernel(metadata)
+    own = {cell[3]: cell for cell in about["cells"]}
+    found, others, locked = {}, [], {}
+    for place, (kind, name, tags, text) in enumerate(_cells(notebook)):
+        claim = _claim(kind, name, tags, text, about)
+        if claim:
+            level, question = claim
+            found.setdefault(question, {}).setdefault(level, []).append((place, kind, text))
+        elif name in own and own[name][1] != "answer":
+            locked[name] = text
+        elif kind == "code" and text.strip() and not _is_known(text, own):
+            others.append((place, text))
+    course = metadata.get("course")
+    said = course.get("homework") if type(course) is dict else None
+    if not found or (type(said) is str and said != about["name"]):
+        said = said if type(said) is str else "no known homework"
+        raise Refused("wrong-assignment", f"the notebook is of {said[:80]}, not of {about['name']}")
+    cells, written, duplicates = [], {}, set()
+    for question, levels in found.items():
+        best = levels[min(levels)]
+        if len({text for _, _, text in best}) > 1:
+            duplicates.add(question)
+            continue
+        place, kind, text = best[0]
+        if kind == "markdown":
+            written[question] = text
+        else:
+            cells.append((place, question, text))
+    cells += [(place, f"extra-{i}", text) for i, (place, text) in enumerate(others, 1)]
+    return Submission([(name, text) for _, name, text in sorted(cells)], written, duplicates, _flags(own, locked))
+
+
+def _json(data):
+    if data.count(b"{") + data.count(b"[") > 300_000 or data.count(b",") > 3_000_000:
+        raise Refused("unreadable", "the notebook has too many parts → clear the outputs and hand it in again")
+    try:
+        notebook = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Refused("unreadable", f"the file is no notebook ({type(error).__name__}) → save it again") from error
+    if type(notebook) is not dict or type(notebook.get("cells")) is not list:
+        raise Refused("unreadable", "the file has no cells as a notebook has → save it again from Jupyter or Colab")
+    return notebook
+
+
+def _cells(notebook):
+    if len(notebook["cells"]) > MAX_CELLS:
+        raise Refused("unreadable", f"{len(notebook['cells'])} cells, at most {MAX_CELLS} are read")
+    for cell in notebook["cells"]:
+        if type(cell) is not dict:
+            raise Refused("unreadable", "a cell is no object")
+        source = cell.get("source", "")
+        if type(source) is list and all(type(line) is str for line in source):
+            source = "".join(source)
+        if type(source) is not str or len(source) > MAX_SOURCE:
+            raise Refused("unreadable", f"a cell's source is no text of at most {MAX_SOURCE:,} characters")
+        metadata = cell.get("metadata") if type(cell.get("metadata")) is dict else {}
+        tags = metadata.get("tags") if type(metadata.get("tags")) is list else []
+        kind = cell.get("cell_type")
+        if kind in ("code", "markdown"):
+            yield kind, cell.get("id"), [tag for tag in tags if type(tag) is str], source
+
+
+def _check_kernel(metadata):
+    kernel, language = metadata.get("kernelspec"), metadata.get("language_info")
+    named = kernel.get("language") if type(kernel) is dict else None
+    named = named or (language.get("name") if type(language) is dict else None)
+    if named is not None and (type(named) is not str or named.lower() != "python"):
+        raise Refused("kernel", "the notebook is not one of Python → choose a Python kernel and save it again")
+
+
+def _claim(kind, name, tags, text, about):
+    """(how sure, question) where a cell is an answer: 0 by its id, 1 by its tags, 2 by its first line."""
+    for question, entry in about["questions"].items():
+        if kind != ("markdown" if entry["kind"] == "written" else "code"):
+            continue
+        if name == question:
+            return 0, question
+        if "answer" in tags and question in tags:
+            return 1, question
+        match = MARKER.match(text.lstrip()) if kind == "code" else None
+        if match and match[1] == question[1:]:
+            return 2, question
+    return None
+
+
+def _is_known(text, own):
+    """Whether a code cell is one of the assignment's that has lost its id, as Colab saves it."""
+    plain = "".join(text.split())
+    return any(kind == "code" and "".join(source.split()) == plain for kind, _, _, _, source in own.values())
+
+
+def _flags(own, locked):
+    changed = [
+        name
+        for name, (_, role, _, _, source) in own.items()
+        if role in ("setup", "check") and name in locked and "".join(locked[name].split()) != "".join(source.split())
+    ]
+    return [f"locked cells changed: {', '.join(changed)}"] if changed else []
