@@ -25,6 +25,7 @@ from course_lib.progress import bar
 
 __all__ = ["Grading", "Task", "grade", "grade_one"]
 
+NORMAL = Limits()
 VERSION = 1  # of the records; another one is graded again
 ANSWER = 20_000  # characters of an answer that a record keeps
 COLUMNS = ("student", "name", "assignment", "question", "kind", "points", "max", "reason", "flags", "sandbox")
@@ -77,7 +78,7 @@ def grade(
     trusted: bool = False,
     common: bool = False,
     again: bool = False,
-    limits: Limits = Limits(),
+    limits: Limits = NORMAL,
     progress: bool | None = None,
 ) -> Grading:
     """Grade every student of the roster; write OUT/records, OUT/grades.csv and OUT/by_hand.csv.

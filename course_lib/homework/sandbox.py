@@ -281,7 +281,7 @@ def walls() -> list[str]:
         inner += ["--tmpfs", str(FOLDER)]
     inner += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/tmp"]
     inner += ["--size", str(64 << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/"]
-    return _without_root() + [*inner, "--chdir", "/tmp", "--"]
+    return [*_without_root(), *inner, "--chdir", "/tmp", "--"]
 
 
 def _without_root():

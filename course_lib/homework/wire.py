@@ -207,7 +207,9 @@ def _encode_array(value, body, where, depth):
     elif isinstance(value, dict):  # an OrderedDict such as a state_dict
         return _encode(dict(value), body, where, depth)
     else:
-        raise NotPlain(f"{where} is of the type {type(value).__name__}, not a number, text, list, dict, array or tensor")
+        raise NotPlain(
+            f"{where} is of the type {type(value).__name__}, not a number, text, list, dict, array or tensor"
+        )
     body += b"\0" * (-len(body) % 16)
     start = len(body)
     if start + array.nbytes > MAX_BODY:

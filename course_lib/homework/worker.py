@@ -5,6 +5,7 @@ answer, never as a mark. Limits that a process sets itself are set before the fi
 """
 
 import ast
+import contextlib
 import os
 import random
 import re
@@ -120,10 +121,8 @@ def _limit(name, value):
         return
     hard = resource.getrlimit(kind)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    try:
+    with contextlib.suppress(ValueError, OSError):  # macOS refuses some
         resource.setrlimit(kind, (value, value))
-    except (ValueError, OSError):  # macOS refuses some
-        pass
 
 
 if __name__ == "__main__":
