@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from course_lib.book.pages import BookError
 from course_lib.homework import source, variants, wire
 from course_lib.homework.questions import Question, Sheet, compare, describe, show
-from course_lib.homework.worker import evaluate, run_cell
+from course_lib.homework.running import evaluate, run_cell
 
 __all__ = ["Referee", "Unanswered", "main"]
 

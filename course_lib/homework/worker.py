@@ -4,39 +4,19 @@ Whatever the code does to this process, only bytes on one pipe come out of it, a
 answer, never as a mark. Limits that a process sets itself are set before the first line from a student.
 """
 
-import ast
 import contextlib
 import os
 import random
-import re
 import resource
 import sys
 import types
 
 from course_lib.homework import wire
+from course_lib.homework.running import evaluate, run_cell, told
 
-__all__ = ["evaluate", "main", "run_cell"]
+__all__ = ["main"]
 
-MAGIC = re.compile(r"^(\s*)([%!].*)$", re.MULTILINE)
 MESSAGE = 2_000  # characters
-
-
-def run_cell(name: str, source: str, namespace: dict) -> None:
-    """Execute a cell as a notebook would. Lines with % or ! become comments where the cell is no Python."""
-    try:
-        code = compile(source, f"<{name}>", "exec")
-    except SyntaxError:
-        code = compile(MAGIC.sub(r"\1pass  # \2", source), f"<{name}>", "exec")
-    exec(code, namespace)
-
-
-def evaluate(code: str, given: dict, namespace: dict):
-    """The value of the last line of `code`, in a copy of the namespace with `given` in it."""
-    names = namespace | given
-    tree = ast.parse(code)
-    last = tree.body.pop()
-    exec(compile(tree, "<question>", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "<question>", "eval"), names)
 
 
 def main(requests: int, answers: int, memory: int, seconds: int, files: int, processes: int) -> None:
@@ -92,19 +72,7 @@ def _answer(request, body, namespace):
         return {"failure": ["memory", "more memory than is allowed"]}, b""
     except BaseException as error:
         blank = type(error) is NotImplementedError and "not answered yet" in str(error)
-        return {"failure": ["blank" if blank else "raised", _told(error)[:MESSAGE]]}, b""
-
-
-def _told(error):
-    """The error's last line, and where in the student's cells it arose."""
-    import traceback
-
-    text = "".join(traceback.format_exception_only(error)).strip()
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith("<q")]
-    places = [frame for frame in places if frame.filename != "<question>"]
-    if isinstance(error, SyntaxError) or not places:
-        return text
-    return f"{text}\n(line {places[-1].lineno} of the cell of {places[-1].filename.strip('<>')})"
+        return {"failure": ["blank" if blank else "raised", told(error)[:MESSAGE]]}, b""
 
 
 def _address_space():
