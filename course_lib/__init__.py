@@ -16,7 +16,7 @@ One module per concept. A module imports from the lines above it only, and a tes
     trials                                  from a frame of runs to the scores that a claim compares
     plots  interactive                      the only importer of matplotlib; figures that a reader can change
     claims                                  a sentence, declared before the run, and its verdict
-    book  cli  bootstrap                    the tools that make the book; the command `course`; the set-up
+    book  homework  cli  bootstrap          the tools that make the book; graded homework; the command; the set-up
 
 Importing this package imports none of them, so it costs milliseconds.
 """

@@ -26,10 +26,11 @@ LEVELS = [
     {"trials"},
     {"plots", "interactive"},
     {"claims"},
-    {"book", "cli", "bootstrap"},
+    {"book", "homework", "cli", "bootstrap"},
 ]
 LEVEL = {name: i for i, names in enumerate(LEVELS) for name in names}
 WITHIN = {("data", "rng"), ("data", "names"), ("cli", "book"), ("book", "book"), ("data", "data")}
+WITHIN |= {("homework", "homework"), ("homework", "book"), ("cli", "homework")}
 WITHIN |= {("models", "dropout"), ("optimizers", "optimizers"), ("schedules", "schedules")}
 WITHIN |= {("normalization", "normalization")}
 

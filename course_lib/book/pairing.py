@@ -21,10 +21,13 @@ NOT_COMPARED = {"image/png", "image/jpeg"}
 def cell_ids(cells):
     """One id a cell from its type and source, so that editing one cell changes one id.
 
-    Equal cells are told apart by a counter, in their order.
+    Equal cells are told apart by a counter, in their order. An answer to homework is q1, q2 … whatever is in it.
     """
     seen, ids = Counter(), []
     for cell in cells:
+        if "answer" in tags(cell):
+            ids.append(next(tag for tag in tags(cell) if tag != "answer"))
+            continue
         content = (cell.cell_type, cell.source)
         ids.append(hashlib.sha256(repr((*content, seen[content])).encode()).hexdigest()[:12])
         seen[content] += 1

@@ -23,6 +23,7 @@ def add_commands(add) -> None:
     )
     release.add_argument("--out", type=Path, default=Path("released"), help="default: released")
     release.add_argument("--nbgrader", action="store_true", help="write a course for nbgrader into --out instead")
+    release.add_argument("--book", action="store_true", help="write the book's page, for those who write the book")
 
     check = add("check", _check, "Run a notebook's visible checks: for students, on their own work.")
     check.add_argument("notebook", type=Path)
@@ -92,7 +93,7 @@ def _list(folder):
             print(f"  {q.id:<4}{q.points:>3}  {q.kind:<9} {assignment.titles[q.id]}")
 
 
-def _release(name, folder, key, roster, out, nbgrader):
+def _release(name, folder, key, roster, out, nbgrader, book):
     from course_lib.homework import release, source, submissions, variants
 
     assignment = source.load(source.find(name, _folder(folder)))
@@ -101,6 +102,14 @@ def _release(name, folder, key, roster, out, nbgrader):
 
         course(assignment, out)
         print(f"wrote the nbgrader course {out}")
+        return
+    if book:
+        from course_lib.book.pages import find_root, write_text
+
+        target = find_root() / "chapters" / "homework" / f"{assignment.name}.md"
+        target.parent.mkdir(exist_ok=True)
+        write_text(target, release.page(assignment))
+        print(f"wrote {target.relative_to(find_root())}: now course book sync homework/{assignment.name}")
         return
     students = submissions.read_roster(roster) if roster else []
     secret = b""

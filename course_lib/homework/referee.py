@@ -70,10 +70,12 @@ class Referee:
         import torch
 
         names = {"np": np, "torch": torch, "display": print}
-        for cell in self.assignment.of("setup"):
-            if cell.source.strip() != source.SETUP_CELL:
+        for cell in self.assignment.cells:
+            if cell.role == "variant":
+                names |= self.constants
+            elif cell.role == "setup" and cell.source.strip() != source.SETUP_CELL:
                 run_cell("setup", cell.source, names)
-        return names | self.constants
+        return names
 
     def _solution(self, question):
         """The names of the solution, its cells run in order: those that the question names, then its own."""

@@ -25,6 +25,7 @@ MAX_SOURCE = 200_000  # characters of a cell
 ID = re.compile(r"(?!\.)[A-Za-z0-9._@-]{1,64}")
 CANVAS = re.compile(r"[^_]*(?:_LATE)?_(\d+)_\d+_.*\.ipynb", re.IGNORECASE)
 MOODLE = re.compile(r".*_(\d+)_assignsubmission_file_?")
+LOCKED = {"setup", "constants", "check", "remove-cell"}
 MARKER = re.compile(r"# Question (\d+): answer here")
 
 
@@ -165,7 +166,7 @@ def parse(data: bytes, about: dict) -> Submission:
     metadata = notebook.get("metadata") if type(notebook.get("metadata")) is dict else {}
     _check_kernel(metadata)
     own = {cell[3]: cell for cell in about["cells"]}
-    found, others, locked = {}, [], {}
+    found, others, locked, titles = {}, [], {}, set()
     for place, (kind, name, tags, text) in enumerate(_cells(notebook)):
         claim = _claim(kind, name, tags, text, about)
         if claim:
@@ -173,12 +174,15 @@ def parse(data: bytes, about: dict) -> Submission:
             found.setdefault(question, {}).setdefault(level, []).append((place, kind, text))
         elif name in own and own[name][1] != "answer":
             locked[name] = text
-        elif kind == "code" and text.strip() and not _is_known(text, own):
+        elif kind == "code" and text.strip() and not LOCKED & set(tags) and not _is_known(text, own):
             others.append((place, text))
+        elif kind == "markdown" and text.startswith("# "):
+            titles.add(text[2:].partition("\n")[0].strip())
     course = metadata.get("course")
     said = course.get("homework") if type(course) is dict else None
-    if not found or (type(said) is str and said != about["name"]):
-        said = said if type(said) is str else "no known homework"
+    other = type(said) is str and said != about["name"]
+    if other or not found or (type(said) is not str and titles and about["title"] not in titles):
+        said = said if other else "; ".join(sorted(titles)) or "no known homework"
         raise Refused("wrong-assignment", f"the notebook is of {said[:80]}, not of {about['name']}")
     cells, written, duplicates = [], {}, set()
     for question, levels in found.items():
