@@ -87,7 +87,7 @@ def _list(folder):
 
     for name in source.names(_folder(folder)):
         assignment = source.load(source.find(name, _folder(folder)))
-        questions = referee.Referee(assignment, variants.COMMON, "").questions
+        questions = referee.Referee(assignment, *variants.COMMON).questions
         print(f"{name}  {assignment.title}  ({sum(q.points for q in questions.values())} points)")
         for q in questions.values():
             print(f"  {q.id:<4}{q.points:>3}  {q.kind:<9} {assignment.titles[q.id]}")

@@ -35,24 +35,27 @@ COLUMNS = ("student", "name", "assignment", "question", "kind", "points", "max",
 class Task:
     """All that grading one submission needs; plain values, for any executor.
 
-    notebook: its bytes, or None with the reason and a sentence.   variant: the student's id, or "" for the common one.
+    assignment, text: its name and its source.   notebook: its bytes, or None with the reason and a sentence.
+    common: the constants are those in the book.
     """
 
     assignment: str
+    text: str
     key: str
     student: str
     name: str
-    variant: str
+    common: bool
     file: str | None
     notebook: bytes | None
     refused: tuple[str, str] | None
     trusted: bool
     limits: Limits
 
-    def digest(self, assignment: str) -> str:
+    @property
+    def digest(self) -> str:
         """What the record depends on, as a hash."""
         parts = asdict(self) | {"notebook": hashlib.sha256(self.notebook or b"").hexdigest(), "version": VERSION}
-        parts |= {"assignment": assignment, "key": variants.digest(bytes.fromhex(self.key), "record").hex()}
+        parts |= {"key": variants.digest(bytes.fromhex(self.key), "record").hex()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -90,7 +93,7 @@ def grade(
     is graded by then is kept, and the next call goes on.
     """
     students = submissions.read_roster(roster)
-    loaded = Path(assignment).resolve()
+    text = Path(assignment).read_text(encoding="utf-8")
     submissions_folder, out = Path(submissions_folder), Path(out)
     if not submissions_folder.is_dir():
         raise BookError(f"{submissions_folder} is no folder → the folder that holds a folder for each student")
@@ -98,8 +101,9 @@ def grade(
         raise BookError(why_not())
     (out / "records").mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        tasks = (_task(s, submissions_folder, loaded, key, trusted, common, limits) for s in students)
-        graded = _grade_all(tasks, len(students), loaded, out, jobs, executor, again, progress)
+        given = Path(assignment).stem, text, key.hex()
+        tasks = (_task(s, submissions_folder, given, common, trusted, limits) for s in students)
+        graded = _grade_all(tasks, len(students), out, jobs, executor, again, progress)
         for path in (out / "records").glob("*.json"):  # of students who have left the roster
             if path.stem not in {student.id for student in students}:
                 path.unlink()
@@ -123,28 +127,26 @@ def _alone(out):
         yield
 
 
-def _task(student, folder, assignment, key, trusted, common, limits):
+def _task(student, folder, given, common, trusted, limits):
     path = notebook = refused = None
     try:
-        path = submissions.locate(folder, student, assignment.stem)
+        path = submissions.locate(folder, student, given[0])
         notebook = submissions.read(path)
     except submissions.Refused as error:
         refused = error.args
     file = path.relative_to(folder).as_posix() if path else None
-    variant = "" if common else student.id
-    seed = (variants.COMMON if common else key).hex()
-    return Task(str(assignment), seed, student.id, student.name, variant, file, notebook, refused, trusted, limits)
+    return Task(*given, student.id, student.name, common, file, notebook, refused, trusted, limits)
 
 
-def _grade_all(tasks, count, assignment, out, jobs, executor, again, progress):
+def _grade_all(tasks, count, out, jobs, executor, again, progress):
     """Grade what has no current record; returns how many were graded."""
-    digest, done = hashlib.sha256(assignment.read_bytes()).hexdigest(), 0
+    done = 0
     pool = executor or ThreadPoolExecutor(jobs)
     running, failed = {}, []
     try:
         with bar(count, unit="submission", show=progress) as shown:
             for task in tasks:
-                target, name = out / "records" / f"{task.student}.json", task.digest(digest)
+                target, name = out / "records" / f"{task.student}.json", task.digest
                 if not again and _is_current(target, name):
                     shown.update()
                     continue
@@ -215,7 +217,7 @@ def _csv(ordered):
 def grade_one(task: Task) -> dict:
     """The record of one submission."""
     referee = Referees.mine()
-    about = referee.open(task.assignment, task.key, task.variant)
+    about = referee.open(task)
     record = {
         "student": task.student,
         "name": task.name,
@@ -363,9 +365,9 @@ class RefereeProcess:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | threads, bufsize=0
         )
 
-    def open(self, assignment: str, key: str, variant: str) -> dict:
+    def open(self, task: Task) -> dict:
         """Take up a student; returns what `referee.about` gives."""
-        self._send({"open": [assignment, key, variant]})
+        self._send({"open": [task.assignment, task.text, task.key, task.student, task.common]})
         return self._done(None)
 
     def judge(self, question: str, ask) -> list[dict]:

@@ -4,6 +4,8 @@ It runs as a process of its own (`main`), so that the process beside the student
 no expected value; and in a kernel, where nbgrader marks (`nbgrader.judge`).
 """
 
+import contextlib
+import io
 import os
 from dataclasses import dataclass, field
 
@@ -11,6 +13,7 @@ from course_lib.book.pages import BookError
 from course_lib.homework import source, variants, wire
 from course_lib.homework.questions import Question, Sheet, compare, describe, show
 from course_lib.homework.running import evaluate, run_cell
+from course_lib.homework.variants import COMMON
 
 __all__ = ["Referee", "Unanswered", "main"]
 
@@ -25,20 +28,22 @@ class Unanswered(Exception):
 class Referee:
     """Marks one student's answers to one assignment.
 
-    key: the instructor's, or `variants.COMMON`.   student: "" for the common variant.
+    key: the instructor's.   common: the constants are those in the book, not the student's own; the inputs
+    that answers are tried on come from the key all the same.
     """
 
     assignment: source.Assignment
     key: bytes
     student: str
+    common: bool = False
     _solved: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        self.constants = self.assignment.constants(self._draws("variant"))
-        self.sheet = Sheet()
+        self.constants = self.assignment.constants_of(*(COMMON if self.common else (self.key, self.student)))
+        self.sheet = sheet = Sheet()
+        known = self._names() | {"question": sheet.question, "part": sheet.part, "written": sheet.written}
         for cell in self.assignment.of("grader"):
-            names = self._names() | {"question": self.sheet.question, "part": self.sheet.part}
-            run_cell(f"{self.assignment.name}: {cell.question}", cell.source, names | {"written": self.sheet.written})
+            _run(f"{self.assignment.name}: {cell.question}", cell.source, known | {})
         self._check()
 
     @property
@@ -74,7 +79,7 @@ class Referee:
             if cell.role == "variant":
                 names |= self.constants
             elif cell.role == "setup" and cell.source.strip() != source.SETUP_CELL:
-                run_cell("setup", cell.source, names)
+                _run("setup", cell.source, names)
         return names
 
     def _solution(self, question):
@@ -83,7 +88,7 @@ class Referee:
             names = self._names()
             for name in (*question.after, question.id):
                 self._seed(name)
-                run_cell(f"{name}: solution", self.assignment.solution(name), names)
+                _run(f"{name}: solution", self.assignment.solution(name), names)
             self._solved[question.id] = names
         return self._solved[question.id]
 
@@ -143,6 +148,11 @@ class Referee:
         return {"reason": "ok", "message": "", "asked": told["asked"]}
 
 
+def _run(name, source, names):
+    with contextlib.redirect_stdout(io.StringIO()):  # what the author's cells print is for students
+        run_cell(name, source, names)
+
+
 FATAL = ("timeout", "memory", "output", "died", "malformed")
 
 
@@ -195,9 +205,11 @@ def main() -> None:
             return
         try:
             if "open" in request:
-                path, key, student = request["open"]
-                assignment = loaded.get(path) or loaded.setdefault(path, source.load(path))
-                referee = Referee(assignment, bytes.fromhex(key), student)
+                name, text, key, student, common = request["open"]
+                if text not in loaded:
+                    loaded = {text: source.parse(name, text)}
+                assignment = loaded[text]
+                referee = Referee(assignment, bytes.fromhex(key), student, common)
                 send({"done": about(referee)})
             else:
                 send({"done": referee.judge(request["judge"], ask)})

@@ -13,8 +13,8 @@ FENCES = re.compile(r"`{3,}")
 
 
 def student_notebook(assignment: source.Assignment, key: bytes, student: str) -> str:
-    """The text of one student's notebook; `variants.COMMON` and "" give the one in the book."""
-    constants = assignment.constants(variants.generator(key, assignment.name, student, "variant"))
+    """The text of one student's notebook; `*variants.COMMON` gives the one in the book."""
+    constants = assignment.constants_of(key, student)
     about = {"course": {"homework": assignment.name, "student": student}}
     return source.notebook(assignment.student_cells(constants), about)
 
@@ -26,7 +26,7 @@ def release(assignment: source.Assignment, out: Path, students: list[Student], k
     """
     if not students:
         target = Path(out) / f"{assignment.name}.ipynb"
-        files = {target: student_notebook(assignment, variants.COMMON, "")}
+        files = {target: student_notebook(assignment, *variants.COMMON)}
     else:
         files = {
             Path(out) / student.id / f"{assignment.name}.ipynb": student_notebook(assignment, key, student.id)
@@ -39,7 +39,7 @@ def release(assignment: source.Assignment, out: Path, students: list[Student], k
 
 def page(assignment: source.Assignment) -> str:
     """The MyST source of the book's page: the common variant, without solutions."""
-    constants = assignment.constants(variants.generator(variants.COMMON, assignment.name, "", "variant"))
+    constants = assignment.constants_of(*variants.COMMON)
     parts = [HEADER + "\n"]
     for cell in assignment.student_cells(constants):
         if cell.kind == "markdown":

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from course_lib.book.cells import SETUP_CELL
 from course_lib.book.pages import BookError, tags
+from course_lib.homework import variants
 
-__all__ = ["FOLDER", "Assignment", "Cell", "constants_cell", "find", "load", "names"]
+__all__ = ["FOLDER", "Assignment", "Cell", "constants_cell", "find", "load", "names", "notebook", "parse"]
+__all__ += ["written_blank"]
 
 FOLDER = Path(__file__).parent / "assignments"
 ROLES = ("variant", "setup", "answer", "check", "grader")
@@ -66,9 +68,9 @@ class Assignment:
         """The cells of a role, of one question or of all."""
         return [cell for cell in self.cells if cell.role == role and question in (None, cell.question)]
 
-    def constants(self, rng) -> dict:
-        """The constants that the variant cell draws; {} without such a cell.   rng: numpy Generator."""
-        names = {}
+    def constants_of(self, key: bytes, student: str) -> dict:
+        """The constants that the variant cell draws for a student; {} without such a cell."""
+        names, rng = {}, variants.generator(key, self.name, student, "variant")
         for cell in self.of("variant"):
             namespace = {}
             exec(compile(cell.source, f"<{self.name}: variant>", "exec"), namespace)
@@ -146,69 +148,73 @@ def find(name: str, folder: Path = FOLDER) -> Path:
 
 
 def load(path: Path) -> Assignment:
-    """Read an assignment and check its form.
+    """Read an assignment's file and check its form; see `parse`."""
+    return parse(Path(path).stem, Path(path).read_text(encoding="utf-8"))
 
-    Raises: BookError that names the cell: an unknown tag, a question without answer, check or grader cell,
+
+def parse(name: str, text: str) -> Assignment:
+    """An assignment from its text.
+
+    Raises: BookError that names the cell: an unknown tag, a question without answer or grader cell,
     solutions that are not closed, a heading without question.
     """
     import jupytext
 
-    text = Path(path).read_text(encoding="utf-8")
     try:
         notebook = jupytext.reads(text, fmt="md:myst")
     except Exception as error:  # jupytext raises its own kinds for options that are not YAML or JSON
-        raise BookError(f"{path}: {error} → correct that cell") from error
-    assignment = Assignment(Path(path).stem, text, tuple(_cell(path, i, c) for i, c in enumerate(notebook.cells, 1)))
-    _check_form(path, assignment)
+        raise BookError(f"{name}: {error} → correct that cell") from error
+    assignment = Assignment(name, text, tuple(_cell(name, i, c) for i, c in enumerate(notebook.cells, 1)))
+    _check_form(assignment)
     return assignment
 
 
-def _cell(path, number, cell):
+def _cell(name, number, cell):
     marked = tags(cell)
     roles = [tag for tag in marked if tag in ROLES]
     questions = [tag for tag in marked if QUESTION.fullmatch(tag)]
     if len(roles) > 1 or len(questions) > 1 or bool(questions) != bool({"answer", "check", "grader"} & set(roles)):
-        raise BookError(f"{path}: cell {number} has the tags {marked} → one of {', '.join(ROLES)}, and its question")
+        raise BookError(f"{name}: cell {number} has the tags {marked} → one of {', '.join(ROLES)}, and its question")
     others = tuple(tag for tag in marked if tag not in roles + questions)
     role, question = "".join(roles), "".join(questions)
     if cell.cell_type == "code" and not role:
         if cell.source.strip() != SETUP_CELL:
-            raise BookError(f"{path}: cell {number} is code without a role → tag it setup, answer, check or grader")
+            raise BookError(f"{name}: cell {number} is code without a role → tag it setup, answer, check or grader")
         role = "setup"
     begins, ends = cell.source.count("### BEGIN SOLUTION"), cell.source.count("### END SOLUTION")
     regions = len(REGION.findall(cell.source))
     solved = role == "answer" and cell.cell_type == "code"
     if not begins == ends == regions or bool(regions) != solved:
         raise BookError(
-            f"{path}: cell {number} has {begins} BEGIN and {ends} END of a solution → a pair in each code answer"
+            f"{name}: cell {number} has {begins} BEGIN and {ends} END of a solution → a pair in each code answer"
         )
     return Cell(cell.cell_type, role, question, cell.source, tags=others)
 
 
-def _check_form(path, assignment):
+def _check_form(assignment):
+    name = assignment.name
     titles = list(assignment.titles)
     expected = [f"q{i}" for i in range(1, len(titles) + 1)]
     if not titles or titles != expected:
-        raise BookError(f"{path}: the headings are of {titles} → `## Question N: Title`, from 1 on")
+        raise BookError(f"{name}: the headings are of {titles} → `## Question N: Title`, from 1 on")
     for role in ("answer", "grader"):
         found = [cell.question for cell in assignment.of(role)]
         if found != expected:
-            raise BookError(f"{path}: the {role} cells are of {found} → one for each of {expected}, in order")
+            raise BookError(f"{name}: the {role} cells are of {found} → one for each of {expected}, in order")
     for cell in assignment.of("answer"):
         number = cell.question[1:]
         if cell.kind == "code" and not cell.source.startswith(f"# Question {number}: answer here. Keep this line.\n"):
             raise BookError(
-                f"{path}: {cell.question}'s answer → begin it with `# Question {number}: answer here. Keep this line.`"
+                f"{name}: {cell.question}'s answer → begin it with `# Question {number}: answer here. Keep this line.`"
             )
         if cell.kind == "markdown" and cell.source != written_blank(cell.question):
             raise BookError(
-                f"{path}: {cell.question}'s answer → the text {written_blank(cell.question)!r} and no other"
+                f"{name}: {cell.question}'s answer → the text {written_blank(cell.question)!r} and no other"
             )
     if len(assignment.of("variant")) > 1:
-        raise BookError(f"{path}: two variant cells → one")
-    # the statement must be whole without what is cut out: no constant may be missing in any prose
+        raise BookError(f"{name}: two variant cells → one")
     if assignment.of("variant") == [] and NAME.search(assignment.text):
-        raise BookError(f"{path}: {NAME.search(assignment.text)[0]} but no variant cell → add one")
+        raise BookError(f"{name}: {NAME.search(assignment.text)[0]} but no variant cell → add one")
 
 
 def written_blank(question: str) -> str:

@@ -13,7 +13,7 @@ from course_lib.book.pages import BookError
 
 __all__ = ["COMMON", "digest", "generator", "make_key", "read_key"]
 
-COMMON = b"the variant in the book, known to everyone"
+COMMON = b"the variant in the book, known to everyone", ""  # a key and a student
 
 
 def digest(key: bytes, *words: str) -> bytes:
