@@ -150,7 +150,9 @@ def _check_array(content, available):
     kind, dtype, shape, start = content
     if kind not in ("torch", "numpy") or type(dtype) is not str or dtype not in SIZES:
         raise Malformed("an array of an unknown kind or dtype")
-    if type(shape) is not list or len(shape) > 8 or any(type(n) is not int or not 0 <= n < 2**40 for n in shape):
+    if type(shape) is not list or len(shape) > 8 or any(type(n) is not int or n < 0 for n in shape):
+        raise Malformed("an array of an impossible shape")
+    if math.prod(n or 1 for n in shape) > MAX_BODY:  # an empty array can claim any other lengths
         raise Malformed("an array of an impossible shape")
     size = math.prod(shape) * SIZES[dtype]
     if type(start) is not int or start < 0 or start + size > available:
@@ -193,10 +195,10 @@ def _encode_array(value, body, where, depth):
     import torch
 
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().contiguous()
-        if str(value.dtype).removeprefix("torch.") not in SIZES or value.layout != torch.strided:
-            raise NotPlain(f"{where} is a tensor of {value.dtype}, {value.layout}")
-        kind, array = "torch", value.resolve_conj().resolve_neg().numpy()
+        known = str(value.dtype).removeprefix("torch.") in SIZES
+        if not known or value.layout != torch.strided or value.device.type == "meta":
+            raise NotPlain(f"{where} is a tensor of {value.dtype}, {value.layout}, on {value.device}")
+        kind, array = "torch", value.detach().cpu().contiguous().resolve_conj().resolve_neg().numpy()
     elif isinstance(value, np.ndarray | np.generic):
         kind, array = "numpy", np.ascontiguousarray(value).reshape(np.shape(value))
         if array.dtype.name not in SIZES or not array.dtype.isnative:
@@ -234,9 +236,8 @@ def decode(tree, body: bytes):
 
     kind, dtype, shape, start = content
     count = math.prod(shape)
-    array = np.frombuffer(body, dtype=dtype, count=count, offset=start).reshape(shape).copy()
-    if dtype == "bool":  # any byte may have come
-        array = array.view(np.uint8) != 0
+    array = np.frombuffer(body, dtype="uint8" if dtype == "bool" else dtype, count=count, offset=start) if count else []
+    array = np.array(array, dtype=dtype).reshape(shape)  # a bool is made from any byte that may have come
     if kind == "numpy":
         return array if shape else array[()]
     import torch
