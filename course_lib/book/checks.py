@@ -57,7 +57,7 @@ def page_problems(page):
     problems = [*_headings(page), *_exercises(page)]
     problems += [
         Problem(page.file, what, remedy, cell=_cell_at(page, line), line=line)
-        for line, what, remedy in prose.problems(page.text, numbers=page.is_notebook)
+        for line, what, remedy in prose.problems(page.text, numbers=_shows_results(page))
     ]
     if page.is_notebook:
         problems += [
@@ -66,6 +66,10 @@ def page_problems(page):
         ]
         problems += _pair(page)
     return problems
+
+
+def _shows_results(page):
+    return page.is_notebook and not page.name.startswith("homework/")  # there numbers belong to the task
 
 
 def _cell_at(page, line):

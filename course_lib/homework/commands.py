@@ -35,7 +35,7 @@ def add_commands(add) -> None:
     _key(grade)
     grade.add_argument("--roster", type=Path, required=True, help="CSV with student,name")
     grade.add_argument("--out", type=Path, required=True, help="where records, grades.csv and by_hand.csv go")
-    grade.add_argument("--jobs", type=_positive, default=1, help="submissions at once; default: 1")
+    grade.add_argument("--jobs", type=_positive, help="submissions at once; default: 1, or 32 with an executor")
     grade.add_argument(
         "--executor", help="a Dask scheduler's address (tcp://…), or MODULE:FUNCTION that gives an executor"
     )

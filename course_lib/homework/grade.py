@@ -76,7 +76,7 @@ def grade(
     key: bytes,
     out: Path,
     *,
-    jobs: int = 1,
+    jobs: int | None = None,
     executor: Executor | None = None,
     trusted: bool = False,
     common: bool = False,
@@ -86,8 +86,8 @@ def grade(
 ) -> Grading:
     """Grade every student of the roster; write OUT/records, OUT/grades.csv and OUT/by_hand.csv.
 
-    jobs: submissions at once.   executor: of `concurrent.futures`, for processes or machines; each needs
-    course_lib, the assignment's file and bubblewrap.   trusted: without walls (see `sandbox`).
+    jobs: submissions at once; None is 1, or 32 for an executor.   executor: of `concurrent.futures`, for processes
+    or machines; each needs course_lib and bubblewrap.   trusted: without walls (see `sandbox`).
     common: all students got the variant in the book.   again: grade also what is graded.
     Raises: BookError where the walls cannot be built, the folder is in use, or the assignment is broken; what
     is graded by then is kept, and the next call goes on.
@@ -103,16 +103,17 @@ def grade(
     with _alone(out):
         given = Path(assignment).stem, text, key.hex()
         tasks = (_task(s, submissions_folder, given, common, trusted, limits) for s in students)
+        if any((out / "records").glob("*.json")) and (old := records.read_records(out)[0]["assignment"]) != given[0]:
+            raise BookError(f"{out} holds records of {old} → grade {given[0]} into a folder of its own")
         graded = _grade_all(tasks, len(students), out, jobs, executor, again, progress)
-        for path in (out / "records").glob("*.json"):  # of students who have left the roster
-            if path.stem not in {student.id for student in students}:
-                path.unlink()
         found = {record["student"]: record for record in records.read_records(out)}
         ordered = [found[student.id] for student in students]
         changed = records.write_by_hand(out / "by_hand.csv", ordered)
         ordered = records.merged(ordered, records.read_by_hand(out / "by_hand.csv"))
         write_text(out / "grades.csv", _csv(ordered))
-    return Grading(ordered, graded, submissions.strays(submissions_folder, students), changed)
+    strays = submissions.strays(submissions_folder, students)
+    left = sorted(f"records/{name}.json" for name in set(found) - {student.id for student in students})
+    return Grading(ordered, graded, strays + left, changed)
 
 
 @contextlib.contextmanager
@@ -140,7 +141,7 @@ def _task(student, folder, given, common, trusted, limits):
 
 def _grade_all(tasks, count, out, jobs, executor, again, progress):
     """Grade what has no current record; returns how many were graded."""
-    done = 0
+    done, jobs = 0, jobs or (1 if executor is None else 32)
     pool = executor or ThreadPoolExecutor(jobs)
     running, failed = {}, []
     try:
@@ -178,6 +179,8 @@ def _collect(running, shown, failed):
             if len(failed) > 3:
                 raise
             continue
+        except Exception as error:  # of an executor whose process or machine is gone
+            raise BookError(f"the executor failed: {error!r} → grade again: what is graded is kept") from error
         write_text(target, json.dumps(_clean(record | {"key": name}), ensure_ascii=False, indent=1) + "\n")
         shown.update()
         count += 1

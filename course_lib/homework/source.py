@@ -8,6 +8,7 @@ cells, with the solutions cut out and their own constants filled in.
 import ast
 import hashlib
 import json
+import pprint
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ QUESTION = re.compile(r"q[1-9]\d?")
 HEADING = re.compile(r"^## Question (\d+): (.+)$", re.MULTILINE)
 NAME = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 REGION = re.compile(r"^([ \t]*)### BEGIN SOLUTION[ \t]*\n(.*?)^[ \t]*### END SOLUTION[ \t]*$", re.DOTALL | re.MULTILINE)
+WIDTH = 88  # characters of a line of code, as in the chapters
 UNANSWERED = "NotImplementedError"
 
 
@@ -120,7 +122,14 @@ class Assignment:
 def constants_cell(constants: dict) -> str:
     """The cell that gives a student their constants."""
     lines = ["# Your constants. They are drawn for you: other students have others."]
-    return "\n".join(lines + [f"{name} = {value!r}" for name, value in constants.items()])
+    return "\n".join(lines + [_assigned(name, value) for name, value in constants.items()])
+
+
+def _assigned(name, value):
+    text = f"{name} = {value!r}"
+    if len(text) > WIDTH:
+        text = f"{name} = " + pprint.pformat(value, width=WIDTH - len(name) - 3, compact=True, sort_dicts=False)
+    return text
 
 
 def _without_solution(cell):

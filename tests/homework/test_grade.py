@@ -1,0 +1,166 @@
+"""Grading whole folders: repeated, resumed, in other processes and on other machines, always the same marks."""
+
+import json
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from course_lib.book.pages import BookError
+from course_lib.homework import release
+from course_lib.homework.grade import grade
+
+PATH = Path(__file__).parent / "target.md"
+KEY = bytes(range(32))
+STUDENTS = ["ada", "bob", "cyd", "dan"]
+
+
+@pytest.fixture
+def course(target, sandbox, tmp_path):
+    """A roster of four: right answers, a blank notebook, no notebook, and one wrong answer."""
+    (tmp_path / "roster.csv").write_text("student,name\n" + "".join(f"{s},{s.title()}\n" for s in STUDENTS))
+    for student in ("ada", "bob", "dan"):
+        hand_in(tmp_path, target, student, solve=student != "bob")
+    change(tmp_path, "dan", "q1", "# Question 1: answer here. Keep this line.\nraise ValueError('no idea')")
+    return tmp_path
+
+
+def hand_in(folder, target, student, solve):
+    notebook = json.loads(release.student_notebook(target, KEY, student))
+    for cell in notebook["cells"]:
+        if solve and cell["id"] in target.titles:
+            cell["source"] = target.solution(cell["id"]) or "Because of the variance."
+    (folder / "submissions" / student).mkdir(parents=True, exist_ok=True)
+    (folder / "submissions" / student / "target.ipynb").write_text(json.dumps(notebook))
+
+
+def change(folder, student, question, source):
+    path = folder / "submissions" / student / "target.ipynb"
+    notebook = json.loads(path.read_text())
+    next(cell for cell in notebook["cells"] if cell["id"] == question)["source"] = source
+    path.write_text(json.dumps(notebook))
+
+
+def graded(folder, out="out", **options):
+    return grade(folder / "submissions", PATH, folder / "roster.csv", KEY, folder / out, **options)
+
+
+def table(folder, out="out"):
+    return (folder / out / "grades.csv").read_text()
+
+
+def test_grading_is_resumed_repeated_and_told_what_changed(course, target):
+    # catches: a record that is kept although the notebook, the key or the assignment changed; a rewritten CSV
+    first = graded(course)
+    assert first.graded == 4
+    assert [r["student"] for r in first.records] == STUDENTS
+    text = table(course)
+    assert graded(course).graded == 0
+    assert table(course) == text
+    (course / "out" / "records" / "ada.json").unlink()
+    (course / "out" / "records" / "bob.json").write_text("{")  # as a full disk may leave it
+    (course / "out" / "records" / "bob.json").unlink()
+    assert graded(course).graded == 2
+    assert table(course) == text
+    assert graded(course, again=True, jobs=2).graded == 4
+    assert table(course) == text
+    change(course, "bob", "q1", target.solution("q1"))
+    second = graded(course)
+    assert second.graded == 1
+    bob = next(r for r in second.records if r["student"] == "bob")
+    assert bob["questions"][0]["points"] == bob["questions"][0]["max"]
+
+
+def test_points_by_hand_come_into_the_table_and_stay(course):
+    # catches: grading again that empties what a person filled in
+    graded(course)
+    path = course / "out" / "by_hand.csv"
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("ada,"))
+    student, question, points, rest = lines[row].split(",", 3)
+    assert points == ""
+    lines[row] = f"{student},{question},1,{rest}"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = next(r for r in graded(course).records if r["student"] == "ada")
+    assert next(q for q in found["questions"] if q["question"] == question)["points"] == 1
+    assert f"ada,Ada,target,{question},written,1," in table(course)
+    assert next(r for r in graded(course, again=True).records if r["student"] == "ada") == found
+
+
+def test_other_processes_give_the_same_table(course):
+    # catches: what a task needs and does not carry along; a referee that only threads share
+    graded(course)
+    with ProcessPoolExecutor(2) as pool:
+        graded(course, "processes", executor=pool)
+    assert table(course, "processes") == table(course)
+
+
+def test_dask_workers_give_the_same_table(course):
+    distributed = pytest.importorskip("distributed", reason="needs distributed, as in requirements.txt")
+    graded(course)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        graded(course, "dask", executor=client.get_executor())
+    assert table(course, "dask") == table(course)
+
+
+def test_an_executor_that_dies_keeps_what_is_graded(course):
+    class Dying(ProcessPoolExecutor):
+        def submit(self, function, task):
+            if task.student == "cyd":
+                for process in list(self._processes.values()):
+                    process.kill()
+            return super().submit(function, task)
+
+    with Dying(1) as pool, pytest.raises(BookError, match="grade again"):
+        graded(course, executor=pool, jobs=1)
+    assert graded(course).graded >= 1
+    graded(course, "whole")
+    assert table(course) == table(course, "whole")
+
+
+def test_folders_are_not_mixed(course):
+    # catches: marks of two assignments in one table; records of students who left, deleted or counted
+    graded(course)
+    other = course / "other.md"
+    shutil.copy(PATH, other)
+    with pytest.raises(BookError, match="folder of its own"):
+        grade(course / "submissions", other, course / "roster.csv", KEY, course / "out")
+    (course / "roster.csv").write_text("student,name\nbob,Bob\n")
+    (course / "submissions" / "stranger").mkdir()
+    done = graded(course)
+    assert [r["student"] for r in done.records] == ["bob"]
+    assert {"ada", "dan", "stranger", "records/cyd.json"} <= set(done.strays)
+    assert (course / "out" / "records" / "ada.json").exists()
+    with pytest.raises(BookError, match="no folder"):
+        grade(course / "nothing", PATH, course / "roster.csv", KEY, course / "out")
+
+
+def test_helpers_in_cells_of_their_own_count(course, target):
+    # catches: a fair answer that loses its points since a function stands in an added cell
+    path = course / "submissions" / "ada" / "target.ipynb"
+    notebook = json.loads(path.read_text())
+    place = next(i for i, cell in enumerate(notebook["cells"]) if cell["id"] == "q1")
+    cells = [
+        {"cell_type": "code", "id": "mine", "metadata": {}, "source": "def helper(value):\n    return value", "outputs": []},
+        {"cell_type": "code", "id": "try", "metadata": {}, "source": "%matplotlib inline\nhelper(1 / 0)", "outputs": []},
+    ]  # fmt: skip
+    notebook["cells"][place:place] = cells
+    path.write_text(json.dumps(notebook))
+    change(course, "ada", "q1", target.solution("q1") + "\nhelper(1)")
+    ada = graded(course).records[0]
+    assert {q["reason"] for q in ada["questions"]} == {"ok", "by-hand"}
+
+
+def test_a_broken_assignment_is_told_and_nothing_is_written(course, tmp_path):
+    broken = tmp_path / "target.md"
+    text = PATH.read_text()
+    broken.write_text(text.replace("def variant(rng):", "def variant(rng):\n    raise ValueError('oops')"))
+    with pytest.raises(BookError, match="oops"):
+        grade(course / "submissions", broken, course / "roster.csv", KEY, course / "out")
+    assert not (course / "out" / "grades.csv").exists()
