@@ -176,7 +176,7 @@ def parse(data: bytes, about: dict) -> Submission:
             locked[name] = text
         elif kind == "code" and text.strip() and not LOCKED & set(tags) and not _is_known(text, own):
             others.append((place, text))
-        elif kind == "markdown" and text.startswith("# "):
+        if kind == "markdown" and text.startswith("# "):
             titles.add(text[2:].partition("\n")[0].strip())
     course = metadata.get("course")
     said = course.get("homework") if type(course) is dict else None

@@ -40,7 +40,7 @@ def graded(assignment, tmp_path, notebooks):
     return grade(folder, path, roster, KEY, tmp_path / "out", jobs=2).records
 
 
-def test_solutions_get_full_marks_and_blank_notebooks_none(assignment, tmp_path):
+def test_solutions_get_full_marks_and_blank_notebooks_none(assignment, tmp_path, sandbox):
     # catches: a part that its own reference fails for some constants, and one that a blank notebook passes
     notebooks = {}
     for i in range(VARIANTS):

@@ -146,10 +146,8 @@ def test_helpers_in_cells_of_their_own_count(course, target):
     path = course / "submissions" / "ada" / "target.ipynb"
     notebook = json.loads(path.read_text())
     place = next(i for i, cell in enumerate(notebook["cells"]) if cell["id"] == "q1")
-    cells = [
-        {"cell_type": "code", "id": "mine", "metadata": {}, "source": "def helper(value):\n    return value", "outputs": []},
-        {"cell_type": "code", "id": "try", "metadata": {}, "source": "%matplotlib inline\nhelper(1 / 0)", "outputs": []},
-    ]  # fmt: skip
+    added = {"mine": "def helper(value):\n    return value", "try": "%matplotlib inline\nhelper(1 / 0)"}
+    cells = [{"cell_type": "code", "id": name, "metadata": {}, "source": text} for name, text in added.items()]
     notebook["cells"][place:place] = cells
     path.write_text(json.dumps(notebook))
     change(course, "ada", "q1", target.solution("q1") + "\nhelper(1)")
