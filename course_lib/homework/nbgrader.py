@@ -2,7 +2,7 @@
 
 nbgrader runs a student's answers and the tests in one process: an answer can read the solution there and
 change what the tests see. `course homework grade` keeps them apart; nbgrader is for students whom you trust.
-Here everyone has the constants of the book.
+Here everyone has the constants of the book; the hidden inputs come from a key of the course.
 
 Checked against nbgrader 0.9.6, the real one: generate_assignment, autograde, generate_feedback.
 """
@@ -22,7 +22,8 @@ from course_lib.homework.worker import _answer
 
 __all__ = ["course", "judge"]
 
-FOLDER = "COURSE_HOMEWORK"  # the environment variable that names the folder with the assignments
+FOLDER = "COURSE_HOMEWORK"  # the environment variable that names the folder with the assignments and the key
+KEY = "homework.key"
 CONFIG = f'''\
 # nbgrader reads this file first. It is written once: change it as you like.
 import os
@@ -35,13 +36,13 @@ c.CourseDirectory.course_id = "training_deep_networks"
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "*.md"]
 
 # Seconds for a cell. The tests stop an answer that takes too long before that.
-c.Execute.timeout = 150
+c.Execute.timeout = 90
 
 # What stands in place of a solution: a line in code; nothing in text, whose cells ask for an answer already.
 c.ClearSolutions.code_stub = {{"python": '# your code\\nraise NotImplementedError("not answered yet")'}}
 c.ClearSolutions.text_stub = ""
 
-# Where the tests find the questions.
+# Where the tests find the questions. No student may see this folder before the deadline.
 os.environ["{FOLDER}"] = str(Path(__file__).resolve().parent / "assignments")
 '''
 TESTS = """\
@@ -61,7 +62,8 @@ def course(assignment: source.Assignment, target: Path) -> Path:
 
     target/source/<name>/<name>.ipynb: statement, set-up and checks read-only; answers with their solutions; after
     each question a test cell whose hidden part calls `judge`; written answers for a person to mark.
-    target/assignments/<name>.md: what `judge` reads.   target/nbgrader_config.py: left alone where there is one.
+    target/assignments: what `judge` reads, and the key, which is left alone where there is one, as is
+    target/nbgrader_config.py.
     Raises: BookError for a file that is there and would change: a person may have worked on it.
     Chapter: the instructor's guide.
     """
@@ -75,13 +77,15 @@ def course(assignment: source.Assignment, target: Path) -> Path:
     for path, text in (files if config.exists() else files | {config: CONFIG}).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
+    if not (target / "assignments" / KEY).exists():
+        variants.make_key(target / "assignments" / KEY)
     return notebook
 
 
 def _notebook(assignment):
     import nbformat
 
-    referee = Referee(assignment, variants.COMMON, "")
+    referee = Referee(assignment, *variants.COMMON)
     originals = [cell for cell in assignment.cells if cell.role != "grader"]
     cells = list(zip(originals, assignment.student_cells(referee.constants), strict=True))
     last = {cell.question: cell.id for _, cell in cells if cell.question}
@@ -124,7 +128,7 @@ def judge(assignment: str, question: str, names: dict) -> float:
     """
     quiet = contextlib.redirect_stderr(io.StringIO())
     with quiet:
-        referee = _referee(source.find(assignment, Path(os.environ.get(FOLDER, source.FOLDER))))
+        referee = _referee(assignment, _folder())
         seconds = referee.questions[question].seconds
         results = referee.judge(question, functools.partial(_ask, names, seconds))
     points, best = (sum(result[key] for result in results) for key in ("points", "max"))
@@ -134,9 +138,16 @@ def judge(assignment: str, question: str, names: dict) -> float:
     return float(points)
 
 
+def _folder():
+    if FOLDER not in os.environ:
+        raise BookError(f"{FOLDER} names no folder → take its line over from the nbgrader_config.py that was written")
+    return Path(os.environ[FOLDER])
+
+
 @functools.cache
-def _referee(path):
-    return Referee(source.load(path), variants.COMMON, "")
+def _referee(name, folder):
+    key = variants.read_key(folder / KEY)
+    return Referee(source.load(source.find(name, folder)), key, "", common=True)
 
 
 def _told(result):
