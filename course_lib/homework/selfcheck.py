@@ -12,7 +12,8 @@ __all__ = ["selfcheck"]
 
 
 def selfcheck(path: Path, seconds: float = 600) -> int:
-    """Run the notebook's code cells in order and print what its checks find; returns 1 if one fails.
+    """Run the notebook's code cells in order and print what its checks find; returns 1 if one fails
+    or a cell stops.
 
     It runs with the rights of who calls it: for one's own work.   seconds: for the whole notebook.
     Raises: BookError if the file is no notebook, has no checks, or takes too long.
@@ -49,17 +50,18 @@ import json, sys
 cells = json.load(sys.stdin)
 from course_lib.homework.check import RESULTS
 from course_lib.homework.running import run_cell, told
-names = {"__name__": "__main__", "display": print}
+names, stopped = {"__name__": "__main__", "display": print}, 0
 for source, name in cells:
     try:
         run_cell(name, source, names)
     except Exception as error:
+        stopped += 1
         print(f"The cell {name} stops: {told(error)}")
 if not RESULTS:
     sys.exit(2)
 right = sum(not found["failed"] and not found["blank"] for found in RESULTS.values())
 blank = sum(found["blank"] for found in RESULTS.values())
 print(f"{len(RESULTS)} checked: {right} without an objection, {blank} not answered yet, "
-      f"{len(RESULTS) - right - blank} to look at")
-sys.exit(any(found["failed"] for found in RESULTS.values()))
+      f"{len(RESULTS) - right - blank} to look at" + (f"; {stopped} cells stopped" if stopped else ""))
+sys.exit(bool(stopped) or any(found["failed"] for found in RESULTS.values()))
 """

@@ -84,7 +84,7 @@ def test_solutions_pass_and_a_mistake_is_told(tmp_path, notebook, target, capfd)
     assert selfcheck(saved(tmp_path, notebook)) == 1
     out = capfd.readouterr().out
     assert "The cell q1 stops: ZeroDivisionError: division by zero\n(line 3 of the cell of q1)" in out
-    assert "1 to look at" in out
+    assert "2 cells stopped" in out  # the answer, and the check that asks for its names
 
 
 def test_what_is_no_homework_is_refused(tmp_path, notebook):
