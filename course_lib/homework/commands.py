@@ -94,7 +94,7 @@ def _list(folder):
 
 
 def _release(name, folder, key, roster, out, nbgrader, book):
-    from course_lib.homework import release, source, submissions, variants
+    from course_lib.homework import release, source, submissions
 
     assignment = source.load(source.find(name, _folder(folder)))
     if nbgrader:
@@ -112,14 +112,18 @@ def _release(name, folder, key, roster, out, nbgrader, book):
         print(f"wrote {target.relative_to(find_root())}: now course book sync homework/{assignment.name}")
         return
     students = submissions.read_roster(roster) if roster else []
-    secret = b""
-    if students and not key.exists():
-        variants.make_key(key)
-        print(f"wrote {key}: keep it, and keep it secret; grading needs it")
-    if students:
-        secret = variants.read_key(key)
+    secret = _key_in(key, make=True) if students else b""
     changed = release.release(assignment, out, students, secret)
     print(f"{len(changed)} notebook(s) written to {out}")
+
+
+def _key_in(path, make):
+    from course_lib.homework import variants
+
+    if make and not path.exists():
+        variants.make_key(path)
+        print(f"wrote {path}: keep it, and keep it secret; grading needs it")
+    return variants.read_key(path)
 
 
 def _check(notebook, seconds):
@@ -129,9 +133,9 @@ def _check(notebook, seconds):
 
 
 def _grade(name, folder, submissions, key, roster, out, jobs, executor, common, again, trusted):
-    from course_lib.homework import grade, source, variants
+    from course_lib.homework import grade, source
 
-    secret = variants.read_key(key)
+    secret = _key_in(key, make=common)  # the book's variant was released without one
     done = grade.grade(
         submissions,
         source.find(name, _folder(folder)),
@@ -144,10 +148,12 @@ def _grade(name, folder, submissions, key, roster, out, jobs, executor, common, 
         common=common,
         again=again,
     )
-    print(f"graded {done.graded} of {len(done.records)} submissions (the others were current): {out / 'grades.csv'}")
+    current = len(done.records) - done.graded
+    note = f" ({current} had current marks)" if current else ""
+    print(f"graded {done.graded} of {len(done.records)} students{note}: {out / 'grades.csv'}")
     waiting = sum(row["points"] is None for record in done.records for row in record["questions"])
     if waiting:
-        print(f"{waiting} written answer(s) wait for you in {out / 'by_hand.csv'}; then grade again")
+        print(f"{waiting} written answer(s) wait for points in {out / 'by_hand.csv'}; then grade again")
     for student, question in done.changed_by_hand:
         print(f"course: {student} changed {question} after it was marked by hand", file=sys.stderr)
     for stray in done.strays:
