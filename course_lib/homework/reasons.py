@@ -1,6 +1,6 @@
 """What a reason code means, in plain words: a label, and a sentence for the student."""
 
-__all__ = ["REASONS", "sentence", "word"]
+__all__ = ["REASONS", "UNANSWERED", "sentence", "word"]
 
 REASONS = {
     # of a question or one of its parts
@@ -29,6 +29,7 @@ REASONS = {
     "wrong-assignment": ("Another assignment", "The notebook is not one of this homework."),
     "kernel": ("Not a Python notebook", "The notebook asks for another language than Python."),
 }
+UNANSWERED = ("blank", "skipped")  # there is no answer to show or compare
 
 
 def word(code):

@@ -11,6 +11,7 @@ from course_lib.book.pages import BookError
 from course_lib.homework import feedback
 from course_lib.homework.reasons import REASONS, sentence, word
 from course_lib.homework.records import by_hand_rows, read_records, write_by_hand
+from course_lib.homework.summary import _chart
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -130,10 +131,25 @@ def test_a_page_says_what_was_asked_and_what_came_back(tmp_path):
         "parts": [part | {"asked": "f([])", "expected": "a tensor", "got": "[[1]]"}],
     }
     page = written(tmp_path, made)["s00.html"].text
-    for words in ("an empty list", "1 of 3 points: wrong shape. Two axes, not one.", "f([])", "a tensor", "[[1]]"):
+    for words in ("an empty list", "1 of 3 points: wrong shape: Two axes, not one.", "f([])", "a tensor", "[[1]]"):
         assert words in " ".join(page.split())
     assert "Partly right" in page
     assert row["answer"] in page
+
+
+def test_a_message_is_a_sentence_and_is_said_once(tmp_path):
+    made = records(3)
+    failed = "Traceback\nOverflowError: too far"
+    row = made[0]["questions"][0]
+    part = row["parts"][0] | {"points": 0, "reason": "raised", "message": failed}
+    row |= {"points": 0, "reason": "raised", "message": f"the cell stops: {failed}", "parts": [part, part]}
+    made[0]["questions"][1] |= {"points": 0, "reason": "blank", "message": "no cell for this", "parts": [part]}
+    made[2] |= {"reason": "several-files", "message": "2 notebooks were handed in → one"}
+    pages = written(tmp_path, made)
+    assert pages["s00.html"].text.count("OverflowError") == 1
+    assert "Not answered: no cell for this." in pages["s00.html"].text
+    assert "Several notebooks: 2 notebooks were handed in → one." in pages["s02.html"].text
+    assert pages["s02.html"].tags.count("section") == 0
 
 
 def test_a_traceback_is_shown_from_its_end(tmp_path):
@@ -214,7 +230,7 @@ def test_the_hardest_question_comes_first_and_unmarked_ones_last(tmp_path):
 @pytest.mark.parametrize("shares", [[0], [100], [0, 100, 100], [9.9, 10, 55, 99], []])
 def test_the_histogram_holds_everyone(shares):
     # catches: full points in an eleventh bin, or none; a bar that leaves the drawing
-    chart = feedback._chart(shares)
+    chart = _chart(shares)
     assert sum(bar["count"] for bar in chart["bars"]) == len(shares)
     assert all(bar["y"] + bar["height"] == 150 and bar["y"] >= 20 for bar in chart["bars"])
     assert chart["bars"][-1]["x"] + 30 <= 350
