@@ -8,6 +8,7 @@ never enter; the worker's end is the end of all that it started.
 import contextlib
 import functools
 import os
+import re
 import secrets
 import select
 import shutil
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import course_lib
 from course_lib.book.pages import BookError
-from course_lib.homework import wire
+from course_lib.homework import calls, wire
 
 __all__ = ["Failure", "Limits", "Worker", "why_not"]
 
@@ -29,6 +30,8 @@ FOLDER = Path(__file__).parent / "assignments"
 NOBODY = 65534  # who runs a student's code where root grades
 HEAD = 8_000  # bytes kept of what is printed
 START = 120.0  # seconds for the imports, on a busy machine
+PATIENCE = 5.0  # seconds for the kernel to end what is killed
+HELD = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap):\s*(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Worker:
 
     def __init__(self, limits: Limits = Limits(), trusted: bool = False):
         self.limits, self.trusted = limits, trusted
-        self.process, self.printed, self.head, self.tail = None, 0, b"", b""
+        self.process, self.first, self.printed, self.head, self.tail = None, None, 0, b"", b""
 
     def __enter__(self):
         return self
@@ -83,10 +86,11 @@ class Worker:
         self.printing, printed = os.pipe()
         limits = self.limits
         numbers = [requests, answers, limits.memory, limits.cpu, limits.files, limits.processes]
-        command = [sys.executable, "-I", "-B", "-u", "-m", "course_lib.homework.worker", *map(str, numbers)]
-        options = {}
+        command = [sys.executable, "-P", "-s", "-B", "-u", "-m", "course_lib.homework.worker", *map(str, numbers)]
+        options, passed = {}, [requests, answers]
         if not self.trusted:
-            command = walls() + command
+            passed.append(_filter())
+            command = [*walls(), "--seccomp", str(passed[-1]), "--", *command]
         elif os.geteuid() == 0:
             options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         try:
@@ -95,7 +99,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=printed,
-                pass_fds=(requests, answers),
+                pass_fds=passed,
                 env=_environment(),
                 cwd="/",
                 start_new_session=True,
@@ -106,12 +110,13 @@ class Worker:
                 os.close(file)
             raise BookError(f"the worker does not start: {error} → {_readable_hint()}") from error
         finally:
-            for file in (requests, answers, printed):
+            for file in (*passed, printed):
                 os.close(file)
-        os.set_blocking(self.requests, False)
-        self.printed, self.baseline = 0, 0
+        for file in (self.requests, self.answers, self.printing):
+            os.set_blocking(file, False)
+        self.printed, self.wake, self.look = 0, [self.printing], 0.0
         try:
-            ready, _ = wire.read(self.answers, time.monotonic() + START, self._drain)
+            ready, _ = wire.read(self.answers, time.monotonic() + START, self._drain, self.wake)
         except (wire.Closed, wire.Malformed, TimeoutError) as error:
             self.stop()
             said = self.tail.decode("utf-8", "replace").strip()[-500:]
@@ -119,7 +124,7 @@ class Worker:
         if ready != {"ready": True}:
             self.stop()
             raise BookError(f"the worker answers {ready!r} → install course_lib again")
-        self.baseline = self._memory()
+        self.baseline, self.first = self._memory(), _first(self.process.pid)
 
     def ask(self, request: dict, body: bytes, seconds: float) -> tuple[object, bytes]:
         """The value, as (tree, body), that the worker gives for a request.   Raises: Failure.
@@ -130,7 +135,7 @@ class Worker:
         deadline = time.monotonic() + seconds
         try:
             self._write(wire.pack(request | {"id": number}, body), deadline)
-            reply, answer = wire.read(self.answers, deadline, self._watch)
+            reply, answer = wire.read(self.answers, deadline, self._watch, self.wake)
             self._watch()
             return self._value(reply, answer, number)
         except wire.Malformed as error:
@@ -152,7 +157,9 @@ class Worker:
         while frame:
             if time.monotonic() > deadline:
                 raise TimeoutError
-            if select.select([], [self.requests], [], 0.1)[1]:
+            poll = select.poll()
+            poll.register(self.requests, select.POLLOUT)
+            if poll.poll(100):
                 with contextlib.suppress(BlockingIOError):
                     frame = frame[os.write(self.requests, frame) :]
             self._watch()
@@ -172,15 +179,24 @@ class Worker:
         self._drain()
         if self.printed > self.limits.output:
             raise _Exceeded("output", f"more than {self.limits.output >> 20} MB were printed")
+        if time.monotonic() < self.look:
+            return
         if self._memory() - self.baseline > self.limits.memory:
             raise _Exceeded("memory", f"all processes together took more than {self.limits.memory >> 20} MB")
+        self.look = time.monotonic() + 0.05
 
     def _drain(self):
-        while select.select([self.printing], [], [], 0)[0]:
-            part = os.read(self.printing, 1 << 16)
+        """Take what was printed: a little of it, as the clock must be looked at while much is printed."""
+        for _ in range(16):
+            try:
+                part = os.read(self.printing, 1 << 16)
+            except BlockingIOError:
+                return
             self.printed += len(part)
             self.head += part[: HEAD - len(self.head)]
             self.tail = (self.tail + part)[-HEAD:]
+            if not part:
+                self.wake.clear()  # all who could print have closed their ends
             if not part or self.printed > self.limits.output:
                 return
 
@@ -195,16 +211,29 @@ class Worker:
         with contextlib.suppress(OSError):
             self._drain()
         pids = _descendants(self.process.pid)[1:]
+        if self.first is not None:
+            self._end_all(self.first)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        if self.trusted:  # with walls, all of them end with the first one
+        if self.trusted:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may hang in the kernel
+            self.process.wait(PATIENCE)
         for file in (self.requests, self.answers, self.printing):
             os.close(file)
-        self.process = None
+        self.process = self.first = None
+
+    @staticmethod
+    def _end_all(first):
+        """End the first process in the walls: the kernel ends all others there before that one is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(first, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(first, select.POLLIN)
+        poll.poll(1000 * PATIENCE)
+        os.close(first)
 
 
 TELLS = ("kind", "blank", "memory", "raised")  # what a worker may say about an answer
@@ -227,12 +256,23 @@ def _descendants(pid):
 
 
 def _resident(pid):
+    """Bytes that a process holds, without files: its own, shared with its children, and swapped out."""
     try:
-        with open(f"/proc/{pid}/statm") as file:
-            pages = file.read().split()
-        return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGESIZE")  # without what is shared
-    except (OSError, ValueError, IndexError):
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return 1024 * sum(map(int, HELD.findall(file.read())))
+    except OSError:
         return 0
+
+
+def _first(pid):
+    """A handle of the first process in a process's walls; None without walls."""
+    for each in _descendants(pid):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{each}/status") as file:
+                numbers = re.search(r"^NSpid:(.*)$", file.read(), re.MULTILINE)
+            if numbers and numbers[1].split()[1:] and numbers[1].split()[-1] == "1":
+                return os.pidfd_open(each)
+    return None
 
 
 # --- the walls --------------------------------------------------------------------------------------
@@ -243,14 +283,19 @@ def _environment():
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
     names = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "USER": "student", "LOGNAME": "student", "LANG": "C.UTF-8"}
     threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
-    return kept | names | threads | {"MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp/matplotlib", "TMPDIR": "/tmp"}
+    python = {"PYTHONHASHSEED": "0", "MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp/matplotlib"}
+    return kept | names | threads | python | {"TMPDIR": "/tmp"}
 
 
 @functools.cache
 def _needed():
-    """The folders that the interpreter, its packages and the library lie in, beyond /usr."""
-    real = Path(sys.executable).resolve()
-    folders = {Path(sys.prefix), Path(sys.base_prefix), real.parents[1], Path(course_lib.__path__[0])}
+    """The folders that the interpreter, its packages and the library lie in, beyond /usr.
+
+    Not a whole prefix: an environment may have been made in the folder where marks and keys are.
+    """
+    prefixes = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parents[1]}
+    parts = [prefix / name for prefix in prefixes for name in ("bin", "lib", "lib64", "share", "pyvenv.cfg")]
+    folders = {part for part in parts if part.exists() and not part.is_symlink()} | {Path(course_lib.__path__[0])}
     folders |= {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")}
     folders |= {Path(entry) for entry in sys.path if entry and Path(entry).is_dir() and "site-packages" in entry}
     folders = {Path(os.path.abspath(f)) for f in folders}
@@ -278,10 +323,18 @@ def walls() -> list[str]:
     for folder in _needed():
         inner += ["--ro-bind", str(folder), str(folder)]
     if FOLDER.is_dir():  # solutions are public, but need not lie at hand
-        inner += ["--tmpfs", str(FOLDER)]
+        inner += ["--tmpfs", str(FOLDER), "--remount-ro", str(FOLDER)]
     inner += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/tmp"]
     inner += ["--size", str(64 << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/"]
-    return [*_without_root(), *inner, "--chdir", "/tmp", "--"]
+    return [*_without_root(), *inner, "--chdir", "/tmp"]
+
+
+def _filter():
+    """A file to read the filter of system calls from."""
+    reading, writing = os.pipe()
+    os.write(writing, calls.program())
+    os.close(writing)
+    return reading
 
 
 def _without_root():
@@ -321,12 +374,18 @@ def why_not() -> str:
     """Why submissions cannot be run inside walls here; "" where they can."""
     if sys.platform != "linux":
         return f"{sys.platform} has no bubblewrap → grade on Linux, or give --i-trust-these-submissions"
+    file = _filter()
     try:
-        done = subprocess.run([*walls(), "true"], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+        command = [*walls(), "--seccomp", str(file), "--", "true"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL, pass_fds=[file]
+        )
     except BookError as error:
         return str(error)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap fails: {error} → {INSTALL}"
+    finally:
+        os.close(file)
     if done.returncode:
         return (
             f"bubblewrap fails: {done.stderr.strip()} → version 0.8 or later, and user namespaces for "

@@ -50,19 +50,20 @@ def pack(message: dict, body: bytes = b"") -> bytes:
     return LENGTHS.pack(MAGIC, len(head), len(body)) + head + body
 
 
-def read(file: int, deadline: float, idle=None) -> tuple[dict, bytes]:
+def read(file: int, deadline: float, idle=None, wake: list[int] = ()) -> tuple[dict, bytes]:
     """The next frame from a file descriptor.
 
-    deadline: of time.monotonic().   idle: called at least every 0.1 s while there is nothing to read.
+    deadline: of time.monotonic().   idle: called at least every 0.1 s, and when a file in `wake` can be read.
     Raises: TimeoutError, Closed, Malformed.
     """
-    magic, head_length, body_length = LENGTHS.unpack(_exactly(file, LENGTHS.size, deadline, idle))
+    waiting = deadline, idle, wake
+    magic, head_length, body_length = LENGTHS.unpack(_exactly(file, LENGTHS.size, *waiting))
     if magic != MAGIC:
         raise Malformed("not a frame")
     if head_length > MAX_HEAD or body_length > MAX_BODY:
         raise Malformed(f"a frame of {head_length} + {body_length} bytes, at most {MAX_HEAD} + {MAX_BODY} are read")
-    head = _exactly(file, head_length, deadline, idle)
-    body = _exactly(file, body_length, deadline, idle)
+    head = _exactly(file, head_length, *waiting)
+    body = _exactly(file, body_length, *waiting)
     if head.count(b",") > 4 * MAX_ITEMS or head.count(b"[") + head.count(b"{") > 2 * MAX_ITEMS:
         raise Malformed("too many items")
     try:
@@ -74,23 +75,28 @@ def read(file: int, deadline: float, idle=None) -> tuple[dict, bytes]:
     return message, body
 
 
-def _exactly(file, count, deadline, idle):
+def _exactly(file, count, deadline, idle, wake):
     parts = []
     while count:
         wait = deadline - time.monotonic()
         if wait <= 0:
             raise TimeoutError
-        if not select.select([file], [], [], min(wait, 0.1))[0]:
-            if idle is not None:
-                idle()
+        poll = select.poll()  # select() takes no file numbers above 1,023
+        for each in (file, *wake):
+            poll.register(each, select.POLLIN)
+        ready = dict(poll.poll(1000 * min(wait, 0.1)))
+        if idle is not None:
+            idle()
+        if file not in ready:
             continue
-        part = os.read(file, min(count, 1 << 20))
+        try:
+            part = os.read(file, min(count, 1 << 20))
+        except BlockingIOError:  # another process has read it: whoever holds a pipe's end can open the other
+            continue
         if not part:
             raise Closed
         parts.append(part)
         count -= len(part)
-        if idle is not None and count:
-            idle()
     return b"".join(parts)
 
 
@@ -142,6 +148,8 @@ def check(tree, body: bytes) -> None:
             raise Malformed(f"a value of the unknown kind {kind[:20]!r}")
 
     visit(tree, 0)
+    if len(json.dumps(tree, separators=(",", ":"))) > MAX_HEAD - 1_000:  # it must fit when it is sent on
+        raise Malformed("too much text")
 
 
 def _check_array(content, available):

@@ -65,7 +65,10 @@ def _answer(request, body, namespace):
         if value is ...:
             return {"failure": ["blank", "there is no answer yet"]}, b""
         tree, out = wire.encode(value)
+        wire.check(tree, out)
         return {"value": tree}, out
+    except wire.Malformed as error:
+        return {"failure": ["kind", f"the value is too large to be sent back: {error}"]}, b""
     except wire.NotPlain as error:
         return {"failure": ["kind", str(error)[:MESSAGE]]}, b""
     except MemoryError:
