@@ -11,7 +11,7 @@ from course_lib.homework.nbgrader import course
 
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".venv-nbgrader" / "bin"
-TRIAL = Path(__file__).parent / "assignments" / "hw90_trial.md"
+TARGET = Path(__file__).parent / "target.md"
 MISSING = f"no {BIN.relative_to(ROOT)}/nbgrader: run `make nbgrader`"
 SCORES = """
 import json
