@@ -30,6 +30,7 @@ from course_lib.training import fit
 
 HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
+SUBMISSIONS = int(os.environ.get("BENCH_SUBMISSIONS", "200"))
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DENSE = "64-{0}-{0}-10, batch 32, Adam"
@@ -275,6 +276,47 @@ def book():
     return table(["book", "seconds"], [[n, s] for n, s in seconds.items()])
 
 
+def homework():
+    """Rows of grading solutions of hw01: two at a time, one at a time, and through nbgrader where it is there."""
+    sys.path.insert(0, str(HERE.parent / "homework"))
+    from handing_in import solved
+    from real_nbgrader import BIN, Course, solutions
+
+    from course_lib.homework import source, variants
+    from course_lib.homework.grade import grade
+    from course_lib.homework.sandbox import Worker
+
+    path, key, seconds = source.find("hw01"), variants.digest(b"bench"), {}
+    assignment, students = source.load(path), [f"s{i:03}" for i in range(SUBMISSIONS)]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for student in students:
+            (folder / "all" / student).mkdir(parents=True)
+            (folder / "all" / student / f"{assignment.name}.ipynb").write_text(solved(assignment, key, student))
+        for count, jobs in ((SUBMISSIONS, 2), (20, 1)):
+            roster = folder / "roster.csv"
+            roster.write_text("student,name\n" + "".join(f"{student},\n" for student in students[:count]))
+            start = time.perf_counter()
+            grade(folder / "all", path, roster, key, folder / f"out{jobs}", jobs=jobs, progress=False)
+            seconds[f"ours, {jobs} at a time"] = time.perf_counter() - start, count
+        if BIN.exists():
+            course = Course(folder / "course", [path])
+            course.run("nbgrader", "generate_assignment", assignment.name)
+            for student in students[:20]:
+                course.submit(student, assignment.name, solutions(assignment))
+            seconds["nbgrader autograde, one at a time"] = course.autograde(assignment.name, seconds=3600), 20
+    starts = []
+    for _ in range(ROUNDS):
+        with Worker() as worker:
+            start = time.perf_counter()
+            worker.start()
+            starts.append(time.perf_counter() - start)
+    rows = [[name, str(n), f"{total:.1f}", f"{total / n:.2f}"] for name, (total, n) in seconds.items()]
+    rows += [["a worker's start, torch imported", str(ROUNDS), "", f"{statistics.median(starts):.2f}"]]
+    rows += [] if BIN.exists() else [["nbgrader", "", "not installed: make nbgrader", ""]]
+    return table(["grading", "submissions", "seconds", "seconds each"], rows)
+
+
 def table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
@@ -305,6 +347,7 @@ def main():
         parts["`fit`, one thread"] = fits()
         parts["Compiling a sweep's step, one thread"] = compiling()
         parts["Building the book"] = book()
+        parts["Grading solutions of hw01"] = homework()
     parts["Rules: one step of 64-128-128-10" + (", one thread" if not gpu else "")] = rules()
     text = f"{versions()}\n\n" + "\n\n".join(f"### {name}\n\n{part}" for name, part in parts.items())
     write("GPU" if gpu else "CPU", text)

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from handing_in import answered, solved
 
 from course_lib.homework import referee, release, source, variants
 from course_lib.homework.grade import grade
@@ -17,16 +18,6 @@ KEY = bytes(range(32))
 @pytest.fixture(scope="module", params=NAMES)
 def assignment(request):
     return source.load(source.find(request.param))
-
-
-def answered(assignment, student, solve):
-    """A student's notebook with the answers that solve(cell) gives."""
-    notebook = json.loads(release.student_notebook(assignment, KEY, student))
-    solutions = {cell.question: cell for cell in assignment.of("answer")}
-    for cell in notebook["cells"]:
-        if cell["id"] in solutions:
-            cell["source"] = solve(solutions[cell["id"]]) or cell["source"]
-    return json.dumps(notebook)
 
 
 def graded(assignment, tmp_path, notebooks):
@@ -44,8 +35,8 @@ def test_solutions_get_full_marks_and_blank_notebooks_none(assignment, tmp_path,
     # catches: a part that its own reference fails for some constants, and one that a blank notebook passes
     notebooks = {}
     for i in range(VARIANTS):
-        full = answered(assignment, f"full{i}", lambda c: c.source if c.kind == "code" else "Because of the variance.")
-        notebooks |= {f"full{i}": full, f"blank{i}": answered(assignment, f"blank{i}", lambda c: None)}
+        notebooks[f"full{i}"] = solved(assignment, KEY, f"full{i}")
+        notebooks[f"blank{i}"] = answered(assignment, KEY, f"blank{i}", lambda cell: None)
     for record in graded(assignment, tmp_path, notebooks):
         for row in record["questions"]:
             if record["student"].startswith("blank"):
