@@ -110,7 +110,7 @@ def grade(
         ordered = [found[student.id] for student in students]
         changed = records.write_by_hand(out / "by_hand.csv", ordered)
         ordered = records.merged(ordered, records.read_by_hand(out / "by_hand.csv"))
-        write_text(out / "grades.csv", _csv(ordered))
+        _write(out / "grades.csv", _csv(ordered))
     strays = submissions.strays(submissions_folder, students)
     left = sorted(f"records/{name}.json" for name in set(found) - {student.id for student in students})
     return Grading(ordered, graded, strays + left, changed)
@@ -181,10 +181,19 @@ def _collect(running, shown, failed):
             continue
         except Exception as error:  # of an executor whose process or machine is gone
             raise BookError(f"the executor failed: {error!r} → grade again: what is graded is kept") from error
-        write_text(target, json.dumps(_clean(record | {"key": name}), ensure_ascii=False, indent=1) + "\n")
+        _write(target, json.dumps(_clean(record | {"key": name}), ensure_ascii=False, indent=1) + "\n")
         shown.update()
         count += 1
     return count
+
+
+def _write(path, text):
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise BookError(
+            f"{path} cannot be written: {error.strerror} → make room and grade again: what is graded is kept"
+        ) from error
 
 
 def _is_current(path, name):
@@ -320,7 +329,9 @@ class Session:
         while not self.worker.alive:
             if self.left <= 0:
                 raise Failure("timeout", "the time for the whole notebook is used up")
+            start = time.monotonic()
             self.worker.start()
+            self.left -= time.monotonic() - start if self.ended else 0  # the first start is no fault of the student
             setup = [cell[4] for cell in self.about["cells"] if cell[1] == "setup"]
             cells = [("setup", text) for text in setup] + self.submission.cells
             for name, text in cells:

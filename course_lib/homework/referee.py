@@ -139,10 +139,7 @@ class Referee:
                 reason, message = error.args
                 return told | {"reason": reason, "message": message}
             told["got"] = show(got)
-            if part.check is None:
-                reason, message = compare(got, want, part.close)
-            else:
-                reason, message = _checked(part.check, got, want, given)
+            reason, message = _judged(part, got, want, given)
             if reason != "ok":
                 return told | {"reason": reason, "message": str(message)[:MESSAGE]}
         return {"reason": "ok", "message": "", "asked": told["asked"]}
@@ -156,9 +153,11 @@ def _run(name, source, names):
 FATAL = ("timeout", "memory", "output", "died", "malformed")
 
 
-def _checked(check, got, want, given):
+def _judged(part, got, want, given):
     try:
-        message = check(got, want, given)
+        if part.check is None:
+            return compare(got, want, part.close)
+        message = part.check(got, want, given)
     except Exception as error:  # the value has a form that the check did not expect
         return "wrong", f"the answer has a form that cannot be judged ({type(error).__name__})"
     return ("wrong", message) if message else ("ok", "")
@@ -196,7 +195,10 @@ def main() -> None:
         reply, body = wire.read(requests, float("inf"))
         if "failure" in reply:
             raise Unanswered(*reply["failure"])
-        return wire.decode(reply["value"], body)
+        try:
+            return wire.decode(reply["value"], body)
+        except Exception as error:  # the answer has passed `wire.check`, but strangers made it
+            raise Unanswered("malformed", f"the value cannot be read ({type(error).__name__})") from error
 
     while True:
         try:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from course_lib.book.pages import BookError
+from course_lib.homework.source import written_blank
 
 __all__ = ["MAX_BYTES", "Refused", "Student", "Submission", "locate", "parse", "read", "read_roster", "strays"]
 
@@ -63,15 +64,15 @@ def read_roster(path: Path) -> list[Student]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        first, *rows = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BookError(f"the roster {path} cannot be read: {error} → give a CSV file in UTF-8") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="")
-    columns = [name.strip().lower() for name in rows.fieldnames or []]
-    if "student" not in columns:
+    columns = [name.strip().lower() for name in first]
+    if columns.count("student") != 1:
         raise BookError(f"the roster {path} has the columns {columns} → its first row is student,name[,email,…]")
     students, seen = [], {}
     for number, values in enumerate(rows, 2):
-        row = {name: (value or "").strip() for name, value in zip(columns, values.values(), strict=False)}
+        row = dict.fromkeys(columns, "") | {n: value.strip() for n, value in zip(columns, values, strict=False)}
         name = row["student"]
         if not any(row.values()):
             continue
@@ -100,7 +101,7 @@ def locate(folder: Path, student: Student, assignment: str) -> Path:
         if entry.is_symlink():
             raise Refused("not-a-file", "a link was handed in → hand in the notebook itself")
         if entry.is_dir():
-            found += [Path(file) for file in os.scandir(entry) if file.name.endswith(".ipynb")]
+            found += _notebooks(entry)
         elif entry.name.endswith(".ipynb"):
             found.append(Path(entry))
     if len(found) > 1:
@@ -110,6 +111,14 @@ def locate(folder: Path, student: Student, assignment: str) -> Path:
     if len(found) > 1:
         raise Refused("several-files", f"{len(found)} notebooks were handed in → one, called {assignment}.ipynb")
     return found[0]
+
+
+def _notebooks(folder):
+    try:
+        with os.scandir(folder) as entries:  # names with a dot first are macOS's, not a student's
+            return [Path(file) for file in entries if file.name.endswith(".ipynb") and file.name[0] != "."]
+    except OSError as error:
+        raise Refused("unreadable", f"the folder cannot be read ({error.strerror})") from error
 
 
 def strays(folder: Path, students: list[Student]) -> list[str]:
@@ -159,22 +168,23 @@ def read(path: Path) -> bytes:
 def parse(data: bytes, about: dict) -> Submission:
     """What a notebook holds of the assignment that `about` (of `referee.about`) describes.
 
-    An answer cell is known by its id, else by its tags, else by its first line.
+    An answer cell is known by its id, else by its tags, else by its first line; a text also by its place.
     Raises: Refused (unreadable, kernel, wrong-assignment).
     """
     notebook = _json(data)
     metadata = notebook.get("metadata") if type(notebook.get("metadata")) is dict else {}
     _check_kernel(metadata)
     own = {cell[3]: cell for cell in about["cells"]}
-    found, others, locked, titles = {}, [], {}, set()
+    found, others, locked, titles, whereabouts = {}, [], {}, set(), _Whereabouts(about)
     for place, (kind, name, tags, text) in enumerate(_cells(notebook)):
-        claim = _claim(kind, name, tags, text, about)
+        near = whereabouts.question(kind, name, text)
+        claim = _claim(kind, name, tags, text, about) or (near and (3, near))
         if claim:
             level, question = claim
             found.setdefault(question, {}).setdefault(level, []).append((place, kind, text))
         elif name in own and own[name][1] != "answer":
             locked[name] = text
-        elif kind == "code" and text.strip() and not LOCKED & set(tags) and not _is_known(text, own):
+        elif kind == "code" and text.strip() and not LOCKED & set(tags) and _plain(text) not in whereabouts.places:
             others.append((place, text))
         if kind == "markdown" and text.startswith("# "):
             titles.add(text[2:].partition("\n")[0].strip())
@@ -186,21 +196,24 @@ def parse(data: bytes, about: dict) -> Submission:
         raise Refused("wrong-assignment", f"the notebook is of {said[:80]}, not of {about['name']}")
     cells, written, duplicates = [], {}, set()
     for question, levels in found.items():
-        best = levels[min(levels)]
+        beside = "\n\n".join(text for _, _, text in levels.pop(3, []))
+        best = levels.pop(min(levels)) if levels else []
         if len({text for _, _, text in best}) > 1:
             duplicates.add(question)
-            continue
-        place, kind, text = best[0]
-        if kind == "markdown":
-            written[question] = text
+        elif about["questions"][question]["kind"] == "written":
+            text = best[0][2] if best else ""
+            written[question] = beside if _plain(text) in ("", _plain(written_blank(question))) else text
         else:
-            cells.append((place, question, text))
-    cells += [(place, f"extra-{i}", text) for i, (place, text) in enumerate(others, 1)]
-    return Submission([(name, text) for _, name, text in sorted(cells)], written, duplicates, _flags(own, locked))
+            cells.append((best[0][0], question, best[0][2]))
+            rest = [(place, text) for level in levels.values() for place, _, text in level]
+            others += [(place, text) for place, text in rest if not _is_copy(text, best[0][2])]
+    cells += [(place, f"extra-{i}", text) for i, (place, text) in enumerate(sorted(others), 1)]
+    flags = _flags(own, locked, whereabouts.seen)
+    return Submission([(name, text) for _, name, text in sorted(cells)], written, duplicates, flags)
 
 
 def _json(data):
-    if data.count(b"{") + data.count(b"[") > 300_000 or data.count(b",") > 3_000_000:
+    if data.count(b"{") + data.count(b"[") > 200_000 or data.count(b",") > 1_000_000:
         raise Refused("unreadable", "the notebook has too many parts → clear the outputs and hand it in again")
     try:
         notebook = json.loads(data.decode("utf-8"))
@@ -224,9 +237,9 @@ def _cells(notebook):
             raise Refused("unreadable", f"a cell's source is no text of at most {MAX_SOURCE:,} characters")
         metadata = cell.get("metadata") if type(cell.get("metadata")) is dict else {}
         tags = metadata.get("tags") if type(metadata.get("tags")) is list else []
-        kind = cell.get("cell_type")
+        kind, name = cell.get("cell_type"), cell.get("id")
         if kind in ("code", "markdown"):
-            yield kind, cell.get("id"), [tag for tag in tags if type(tag) is str], source
+            yield kind, name if type(name) is str else None, [tag for tag in tags if type(tag) is str], source
 
 
 def _check_kernel(metadata):
@@ -252,16 +265,43 @@ def _claim(kind, name, tags, text, about):
     return None
 
 
-def _is_known(text, own):
-    """Whether a code cell is one of the assignment's that has lost its id, as Colab saves it."""
-    plain = "".join(text.split())
-    return any(kind == "code" and "".join(source.split()) == plain for kind, _, _, _, source in own.values())
+def _plain(text):
+    return "".join(text.split())
 
 
-def _flags(own, locked):
-    changed = [
-        name
-        for name, (_, role, _, _, source) in own.items()
-        if role in ("setup", "check") and name in locked and "".join(locked[name].split()) != "".join(source.split())
-    ]
-    return [f"locked cells changed: {', '.join(changed)}"] if changed else []
+def _is_copy(text, answer):
+    """Whether a second cell for an answer is a copy of the first; else it is a part that was split off."""
+    return bool(MARKER.match(text.lstrip()) and MARKER.match(answer.lstrip()))
+
+
+class _Whereabouts:
+    """Where in the assignment one is, in a notebook whose cells may have lost their ids, as Colab saves it."""
+
+    def __init__(self, about):
+        self.cells, self.at, self.seen = about["cells"], -1, set()
+        self.ids = {cell[3]: i for i, cell in enumerate(self.cells)}
+        self.places = {_plain(cell[4]): i for i, cell in enumerate(self.cells)}
+
+    def question(self, kind, name, text):
+        """The question that asks for a text here, for a text that is not the assignment's; else None."""
+        plain = _plain(text)
+        self.seen.add(plain)
+        known = self.ids.get(name, self.places.get(plain))
+        self.at = self.at if known is None else known
+        if kind != "markdown" or known is not None or not plain:
+            return None
+        near = [cell for cell in self.cells[max(self.at, 0) : self.at + 2] if cell[:2] == ["markdown", "answer"]]
+        return near[0][2] if near else None
+
+
+def _flags(own, locked, seen):
+    changed, missing = [], []
+    for name, (_, role, _, _, source) in own.items():
+        if role not in ("setup", "check"):
+            continue
+        if name in locked and _plain(locked[name]) != _plain(source):
+            changed.append(name)
+        if name not in locked and locked and _plain(source) not in seen:
+            missing.append(name)
+    told = {"changed": changed, "deleted": missing}
+    return [f"locked cells {what}: {', '.join(names)}" for what, names in told.items() if names]
