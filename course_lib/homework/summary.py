@@ -38,7 +38,7 @@ def summary(records, by_hand):
 
 
 def _chart(shares):
-    """The histogram of shares in per cent as positions in a drawing 360 wide, and in words."""
+    """The histogram of shares in per cent as positions in a drawing, and in words."""
     counts = [0] * BINS
     for share in shares:
         counts[min(int(share * BINS / 100), BINS - 1)] += 1
