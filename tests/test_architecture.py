@@ -85,6 +85,16 @@ def test_importing_the_package_is_light():
     assert out.stdout.strip() == "[]"
 
 
+def test_the_process_beside_the_students_code_is_light():
+    # catches: torch or numpy in what reads hostile notebooks: its memory, and what there is to break in it
+    code = (
+        "import sys; from course_lib.homework import grade, feedback, summary, export, commands, release; "
+        "print([m for m in ('torch', 'numpy', 'pandas', 'jupytext', 'nbformat') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert out.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_public_names_exist(path):
     # catches: a name in __all__ that was renamed

@@ -4,10 +4,13 @@
     wire                          plain values as bytes, checked before they are believed
     questions  source             what a question asks for; an assignment, and what a student gets of it
     referee                       the trusted process: solution, inputs, comparison
-    worker  sandbox               the process that runs a student's code, and the walls around it
+    worker  sandbox  calls        the process that runs a student's code, and the walls around it
     submissions  grade  records   whose notebook is which; marks, resumed and repeated to the byte
-    release  nbgrader  check      what students and nbgrader get; the self-check in the notebook
-    feedback  export  commands    pages, files for Canvas and Moodle, the command `course homework`
+    release  nbgrader             what students and nbgrader get
+    running  check  selfcheck     a notebook's cells outside Jupyter; the self-check in it, and of it
+    reasons  rendering            reason codes in words; text of strangers on a page
+    feedback  summary  export     pages for students and for the instructor; files for Canvas and Moodle
+    commands                      the command `course homework`
 
 A test keeps torch and numpy out of the modules that the parent of the untrusted processes imports.
 """

@@ -185,5 +185,7 @@ def _export(out, to, roster, file, partial):
     from course_lib.homework.export import export
 
     target = file or out / f"{to}.csv"
-    export(out, to, roster, target, partial=partial)
+    left = export(out, to, roster, target, partial=partial)
     print(f"wrote {target}")
+    if left:
+        print(f"course: not in the roster, so left out: {', '.join(left)}", file=sys.stderr)

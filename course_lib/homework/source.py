@@ -91,7 +91,7 @@ class Assignment:
             if cell.role == "grader":
                 continue
             if cell.role == "variant":
-                cell = replace(cell, role="setup", source=constants_cell(constants), tags=("constants",))
+                cell = replace(cell, role="setup", source=constants_cell(constants), tags=("constants", "hide-input"))
             if cell.kind == "markdown" and not cell.role:
                 cell = replace(cell, source=self._filled(cell.source, constants))
             if cell.role == "answer" and cell.kind == "code":
