@@ -207,6 +207,8 @@ def _encode_array(value, body, where, depth):
         if not known or value.layout != torch.strided or value.device.type == "meta":
             raise NotPlain(f"{where} is a tensor of {value.dtype}, {value.layout}, on {value.device}")
         kind, array = "torch", value.detach().cpu().contiguous().resolve_conj().resolve_neg().numpy()
+    elif isinstance(value, np.str_):
+        return value.item()
     elif isinstance(value, np.ndarray | np.generic):
         kind, array = "numpy", np.ascontiguousarray(value).reshape(np.shape(value))
         if array.dtype.name not in SIZES or not array.dtype.isnative:

@@ -241,6 +241,12 @@ def test_values_of_pandas_and_state_dicts_become_plain():
     assert same(wire.decode(tree, body), torch.ones(2))
 
 
+def test_a_text_of_numpy_is_a_text():
+    # catches: a right word that numpy gave, sent as an array
+    tree, body = wire.encode({"word": np.where(np.array(1) > 0, "holds", "fails")[()]})
+    assert same(wire.decode(tree, body), {"word": "holds"})
+
+
 def test_bools_from_any_bytes_are_bools():
     value = wire.decode({"a": ["torch", "bool", [4], 0]}, bytes([0, 1, 2, 255]))
     assert value.tolist() == [False, True, True, True]
