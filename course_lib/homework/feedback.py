@@ -84,7 +84,7 @@ def _question(row, comment, handed_in):
 
 
 def _part(part, said_above):
-    rows = [("Asked", part["asked"]), ("Expected", part["expected"]), ("Came back", part["got"])]
+    rows = [("Asked", part.get("asked")), ("Expected", part.get("expected")), ("Came back", part.get("got"))]
     message = part["message"] if part["message"] not in said_above else ""
     said, trace = _said(message, part["reason"] if not part["message"] else "ok")
     return {

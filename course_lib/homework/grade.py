@@ -376,7 +376,12 @@ class RefereeProcess:
         command = [sys.executable, "-m", "course_lib.homework.referee"]
         threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | threads, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | threads,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for this process; the referee ends with its input
         )
 
     def open(self, task: Task) -> dict:

@@ -69,9 +69,9 @@ def total(record):
 def merged(records, by_hand):
     """The records with the points that a person gave, {(student, question): points or None}, filled in.
 
-    A person's points replace others for a written answer. Rows of students without a record are passed over.
-    Raises: BookError for points outside 0 to the question's maximum, and for points of a question that is not
-    in the assignment or is marked by the program.
+    A person's points replace the program's too, so that a complaint can be put right. Rows of students without a
+    record are passed over.
+    Raises: BookError for points outside 0 to the question's maximum, and of a question that is not there.
     """
     known = {(record["student"], row["question"]): row for record in records for row in record["questions"]}
     students = {record["student"] for record in records}
@@ -80,8 +80,8 @@ def merged(records, by_hand):
             continue
         row = known.get((student, question))
         where = f"by_hand.csv, {student}, {question}"
-        if row is None or row["kind"] != "written":
-            raise BookError(f"{where}: points for what is no written answer → delete the row")
+        if row is None:
+            raise BookError(f"{where}: the homework has no such question → correct the row or delete it")
         if not 0 <= points <= row["max"]:
             bounds = f"0 to {number(row['max'])}"
             raise BookError(f"{where}: points are from {bounds}, got {number(points)} → correct them")
@@ -105,10 +105,10 @@ def read_by_hand(path):
     for key, row in by_hand_rows(path).items():
         best, points = _number(row["max"]), _number(row["points"])
         where = f"{path.name}, row {row['row']} ({', '.join(key)})"
-        if best is None:
+        if best is None and row["max"]:
             raise BookError(f"{where}: max is a number, got {row['max']!r} → set it as the assignment has it")
-        if row["points"] and (points is None or not 0 <= points <= best):
-            bounds = f"a number from 0 to {number(best)}"
+        if row["points"] and (points is None or not 0 <= points <= (math.inf if best is None else best)):
+            bounds = "a number from 0" + ("" if best is None else f" to {number(best)}")
             raise BookError(f"{where}: points are {bounds}, got {row['points']!r} → correct them or leave them empty")
         found[key] = points
     return found

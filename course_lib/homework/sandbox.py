@@ -320,11 +320,12 @@ def walls() -> list[str]:
             inner += ["--ro-bind", folder, folder]
     if os.path.exists("/etc/ld.so.cache"):
         inner += ["--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+    inner += ["--size", str(64 << 20), "--tmpfs", "/tmp"]  # first: what is needed may lie below it
     for folder in _needed():
         inner += ["--ro-bind", str(folder), str(folder)]
     if FOLDER.is_dir():  # solutions are public, but need not lie at hand
         inner += ["--tmpfs", str(FOLDER), "--remount-ro", str(FOLDER)]
-    inner += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/tmp"]
+    inner += ["--proc", "/proc", "--dev", "/dev"]
     inner += ["--size", str(64 << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/"]
     return [*_without_root(), *inner, "--chdir", "/tmp"]
 

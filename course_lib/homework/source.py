@@ -97,8 +97,10 @@ class Assignment:
             if cell.role == "answer" and cell.kind == "code":
                 cell = replace(cell, source=_without_solution(cell))
             stem = f"{cell.question}-{cell.role}" if cell.role == "check" else cell.question or cell.role or "text"
+            stem = "constants" if "constants" in cell.tags else stem
             counts[stem] = counts.get(stem, 0) + 1
-            suffix = "" if cell.role == "answer" or (cell.role == "check" and counts[stem] == 1) else f"-{counts[stem]}"
+            alone = cell.role in ("answer", "check") or stem == "constants"
+            suffix = "" if alone and counts[stem] == 1 else f"-{counts[stem]}"
             cells.append(replace(cell, id=stem + suffix))
         return cells
 

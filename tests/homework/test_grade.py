@@ -9,7 +9,8 @@ import pytest
 from handing_in import solved
 
 from course_lib.book.pages import BookError
-from course_lib.homework import release
+from course_lib.homework import feedback, release
+from course_lib.homework.export import export
 from course_lib.homework.grade import grade
 
 PATH = Path(__file__).parent / "target.md"
@@ -68,6 +69,20 @@ def test_grading_is_resumed_repeated_and_told_what_changed(course, target):
     assert second.graded == 1
     bob = next(r for r in second.records if r["student"] == "bob")
     assert bob["questions"][0]["points"] == bob["questions"][0]["max"]
+
+
+def test_feedback_and_exports_are_made_of_what_grading_writes(course):
+    # catches: pages that need a field which a record has only at times
+    change(course, "dan", "q2", "def normalise(x):\n    while True:\n        pass")
+    graded(course, jobs=2)
+    feedback.write(course / "out")
+    pages = {path.stem: path.read_text() for path in (course / "out" / "feedback").glob("*.html")}
+    assert set(pages) == set(STUDENTS)
+    assert "no idea" in pages["dan"]
+    assert "Too slow" in pages["dan"] or "too long" in pages["dan"]
+    assert "no idea" not in pages["ada"]
+    export(course / "out", "csv", course / "roster.csv", course / "marks.csv", partial=True)
+    assert len((course / "marks.csv").read_text().splitlines()) == 5
 
 
 def test_points_by_hand_come_into_the_table_and_stay(course):

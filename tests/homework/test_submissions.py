@@ -155,12 +155,12 @@ def test_added_cells_run_in_their_place_and_locked_ones_are_ours(notebook, about
     extra = {"cell_type": "code", "id": "mine", "metadata": {}, "source": ["def helper():\n", "    return 1\n"]}
     notebook["cells"].insert(place, extra)
     for cell in notebook["cells"]:
-        if cell["id"] in ("setup-2", "q1-check"):
+        if cell["id"] in ("constants", "q1-check"):
             cell["source"] += "\nN = 1"
     found = parsed(notebook, about)
     assert found.cells[0] == ("extra-1", "def helper():\n    return 1\n")
     assert [name for name, _ in found.cells].count("extra-1") == 1
-    assert found.flags == ["locked cells changed: setup-2, q1-check"]
+    assert found.flags == ["locked cells changed: constants, q1-check"]
 
 
 def test_another_assignment_is_told_by_its_metadata_or_its_title(notebook, about):
