@@ -126,8 +126,7 @@ def judge(assignment: str, question: str, names: dict) -> float:
     names: the student's, such as globals(). Prints a line for each part, for the feedback; no answer is in it.
     Nothing goes to standard error: nbgrader takes any word there as a failure.
     """
-    quiet = contextlib.redirect_stderr(io.StringIO())
-    with quiet:
+    with contextlib.redirect_stderr(io.StringIO()):
         referee = _referee(assignment, _folder())
         seconds = referee.questions[question].seconds
         results = referee.judge(question, functools.partial(_ask, names, seconds))
