@@ -151,7 +151,7 @@ def read(path: Path) -> bytes:
     except OSError as error:
         code = "unreadable" if isinstance(error, PermissionError) else "not-a-file"
         raise Refused(code, f"the notebook is no ordinary file ({error.strerror})") from error
-    with os.fdopen(file, "rb") as stream:
+    try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise Refused("not-a-file", "what was handed in is no ordinary file")
@@ -159,7 +159,12 @@ def read(path: Path) -> bytes:
             raise Refused(
                 "too-large", f"{status.st_size >> 20} MB, at most {MAX_BYTES >> 20} are read → clear the outputs"
             )
-        return stream.read(MAX_BYTES)
+        with open(file, "rb", closefd=False) as stream:
+            return stream.read(MAX_BYTES)
+    except OSError as error:
+        raise Refused("unreadable", f"the notebook cannot be read ({error.strerror})") from error
+    finally:
+        os.close(file)
 
 
 # --- the notebook -----------------------------------------------------------------------------------
@@ -216,7 +221,7 @@ def _json(data):
     if data.count(b"{") + data.count(b"[") > 200_000 or data.count(b",") > 1_000_000:
         raise Refused("unreadable", "the notebook has too many parts → clear the outputs and hand it in again")
     try:
-        notebook = json.loads(data.decode("utf-8"))
+        notebook = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise Refused("unreadable", f"the file is no notebook ({type(error).__name__}) → save it again") from error
     if type(notebook) is not dict or type(notebook.get("cells")) is not list:

@@ -185,6 +185,8 @@ def _encode(value, body, where, depth):
         if not -(2**63) <= value < 2**63:
             raise NotPlain(f"{where} is a whole number beyond 64 bits")
         return value
+    if isinstance(value, dict | list | tuple) and len(value) > MAX_ITEMS:
+        raise NotPlain(f"{where} has {len(value):,} items, at most {MAX_ITEMS:,} are sent")
     if kind is complex:
         return {"c": [value.real, value.imag]}
     if kind is dict:
