@@ -110,7 +110,7 @@ def grade(
         ordered = [found[student.id] for student in students]
         changed = records.write_by_hand(out / "by_hand.csv", ordered)
         ordered = records.merged(ordered, records.read_by_hand(out / "by_hand.csv"))
-        _write(out / "grades.csv", _csv(ordered))
+        write_text(out / "grades.csv", _csv(ordered))
     strays = submissions.strays(submissions_folder, students)
     left = sorted(f"records/{name}.json" for name in set(found) - {student.id for student in students})
     return Grading(ordered, graded, strays + left, changed)
@@ -125,7 +125,11 @@ def _alone(out):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BookError(f"another process grades into {out} → wait for it, or choose another --out") from None
-        yield
+        try:
+            yield
+        except OSError as error:  # such as a full disk
+            name = error.filename or out
+            raise BookError(f"{name}: {error.strerror} → mend that and grade again: what is graded is kept") from error
 
 
 def _task(student, folder, given, common, trusted, limits):
@@ -181,19 +185,10 @@ def _collect(running, shown, failed):
             continue
         except Exception as error:  # of an executor whose process or machine is gone
             raise BookError(f"the executor failed: {error!r} → grade again: what is graded is kept") from error
-        _write(target, json.dumps(_clean(record | {"key": name}), ensure_ascii=False, indent=1) + "\n")
+        write_text(target, json.dumps(_clean(record | {"key": name}), ensure_ascii=False, indent=1) + "\n")
         shown.update()
         count += 1
     return count
-
-
-def _write(path, text):
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise BookError(
-            f"{path} cannot be written: {error.strerror} → make room and grade again: what is graded is kept"
-        ) from error
 
 
 def _is_current(path, name):

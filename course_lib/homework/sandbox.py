@@ -86,7 +86,8 @@ class Worker:
         self.printing, printed = os.pipe()
         limits = self.limits
         numbers = [requests, answers, limits.memory, limits.cpu, limits.files, limits.processes]
-        command = [sys.executable, "-P", "-s", "-B", "-u", "-m", "course_lib.homework.worker", *map(str, numbers)]
+        python = os.path.abspath(sys.executable)  # a link of an environment stays one
+        command = [python, "-P", "-s", "-B", "-u", "-m", "course_lib.homework.worker", *map(str, numbers)]
         options, passed = {}, [requests, answers]
         if not self.trusted:
             passed.append(_filter())
@@ -347,7 +348,9 @@ def _without_root():
         blocked = next((p for p in reversed(folder.parents) if not p.stat().st_mode & 0o001), None)
         if blocked is not None:
             hidden.setdefault(blocked, []).append(folder)
-    view = [shutil.which("bwrap"), "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--die-with-parent"]
+    # In a process namespace all end with its first process, root's. Nobody's get no signal when root's end.
+    view = [shutil.which("bwrap"), "--unshare-pid", "--die-with-parent"]
+    view += ["--bind", "/", "/", "--dev-bind", "/dev", "/dev"]
     for blocked, folders in hidden.items():
         view += ["--tmpfs", str(blocked)]
         for folder in folders:
