@@ -1,5 +1,6 @@
 """`make bench`: ratios measured side by side in one run, written to RESULTS.md beside this file.
 
+`bench.py sweeps grading` measures only the parts that begin so; the others keep their tables and dates.
 Every row compares contestants in turns: each round measures each of them once, and a ratio is taken within a round.
 The table gives the median of the ratios over the rounds, and the smallest and the largest. None of this is a test.
 """
@@ -326,9 +327,7 @@ def versions():
     names = ["torch", "jax", "lightning", "fastai"]
     found = [f"{n} {version(n)}" if find_spec(n) else f"{n} not installed" for n in names]
     device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else _processor()
-    return f"{datetime.date.today()} · {device}, {CORES} cores · Python {platform.python_version()}, " + ", ".join(
-        found
-    )
+    return f"{device}, {CORES} cores · Python {platform.python_version()}, " + ", ".join(found)
 
 
 def _processor():
@@ -337,31 +336,35 @@ def _processor():
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def main():
-    """Measure everything and write the table of this kind of device."""
+def main(wanted):
+    """Measure the parts whose names begin with a word of `wanted`, or all, and write this device's table."""
     torch.set_num_threads(CORES)
     gpu = DEVICE.type == "cuda"
     runs = {"dense": 1024, "conv": 1024} if gpu else {"dense": 32, "conv": 16}
-    parts = {"Sweeps: µs for one run and step": sweeps(runs, 2000 if not gpu else 400, 400)}
+    parts = {"Sweeps: µs for one run and step": lambda: sweeps(runs, 2000 if not gpu else 400, 400)}
     if not gpu:
-        parts["`fit`, one thread"] = fits()
-        parts["Compiling a sweep's step, one thread"] = compiling()
-        parts["Building the book"] = book()
-        parts["Grading solutions of hw01"] = homework()
-    parts["Rules: one step of 64-128-128-10" + (", one thread" if not gpu else "")] = rules()
-    text = f"{versions()}\n\n" + "\n\n".join(f"### {name}\n\n{part}" for name, part in parts.items())
-    write("GPU" if gpu else "CPU", text)
+        parts["`fit`, one thread"] = fits
+        parts["Compiling a sweep's step, one thread"] = compiling
+        parts["Building the book"] = book
+        parts["Grading solutions of hw01"] = homework
+    parts["Rules: one step of 64-128-128-10" + (", one thread" if not gpu else "")] = rules
+    chosen = [name for name in parts if not wanted or name.lower().strip("`").startswith(tuple(wanted))]
+    write("GPU" if gpu else "CPU", list(parts), {name: parts[name]() for name in chosen})
 
 
-def write(kind, text):
-    """Put the text into RESULTS.md as the section of this kind of device; the other section stays."""
+def write(kind, names, tables):
+    """Put the tables into RESULTS.md below this kind of device; what was not measured now stays as it is."""
     path = HERE / "RESULTS.md"
     sections = {"CPU": "Not measured yet.", "GPU": "Not measured yet."}
     if path.exists():
         for part in path.read_text().split("\n## ")[1:]:
             name, _, body = part.partition("\n")
             sections[name] = body.strip()
-    sections[kind] = text
+    line, *old = sections[kind].split("### ")
+    line = versions() if len(tables) == len(names) or not old else line.strip()
+    parts = {name: part.strip() for part in old for name in names if part.startswith(name)}
+    parts |= {name: f"{name} · {datetime.date.today()}\n\n{text}" for name, text in tables.items()}
+    sections[kind] = f"{line}\n\n" + "\n\n".join(f"### {parts[name]}" for name in names if name in parts)
     head = """# Benchmarks
 
 Written by `make bench`. Ratios are medians over rounds in which the contestants take turns, with the smallest and the
@@ -373,4 +376,4 @@ validation every 40 steps, history and tables included; the plain loop and JAX d
 
 
 if __name__ == "__main__":
-    main()
+    main([word.lower() for word in sys.argv[1:]])
