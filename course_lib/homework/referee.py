@@ -5,6 +5,7 @@ no expected value; and in a kernel, where nbgrader marks (`nbgrader.judge`).
 """
 
 import contextlib
+import functools
 import io
 import os
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from course_lib.book.pages import BookError
 from course_lib.homework import source, variants, wire
 from course_lib.homework.questions import Question, Sheet, compare, describe, show
-from course_lib.homework.running import evaluate, run_cell
+from course_lib.homework.running import evaluate, run_cell, seed
 from course_lib.homework.variants import COMMON
 
 __all__ = ["Referee", "Unanswered", "main"]
@@ -87,21 +88,10 @@ class Referee:
         if question.id not in self._solved:
             names = self._names()
             for name in (*question.after, question.id):
-                self._seed(name)
+                seed(self.seed(name))
                 _run(f"{name}: solution", self.assignment.solution(name), names)
             self._solved[question.id] = names
         return self._solved[question.id]
-
-    def _seed(self, *words):
-        import random
-
-        import numpy as np
-        import torch
-
-        seed = self.seed(*words)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - as in the worker
-        torch.manual_seed(seed)
 
     def judge(self, name: str, ask) -> list[dict]:
         """Mark the parts of a question.   ask(code, given, seed) → value; raises Unanswered.
@@ -130,7 +120,7 @@ class Referee:
             want = None
             if part.needs_reference:
                 names = self._solution(question)
-                self._seed("call", *words)
+                seed(self.seed("call", *words))
                 want = evaluate(part.code, _copied(given), names)
                 told["expected"] = describe(want)
             try:
@@ -184,10 +174,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a solution prints is no answer
     loaded = {}
 
-    def send(message, body=b""):
-        frame = memoryview(wire.pack(message, body))
-        while frame:
-            frame = frame[os.write(answers, frame) :]
+    send = functools.partial(wire.send, answers)
 
     def ask(code, given, seed):
         tree, body = wire.encode(given)

@@ -1,10 +1,15 @@
 """Running a notebook's cells outside Jupyter: in the worker, in the referee, and for the self-check."""
 
 import ast
+import random
 import re
 import traceback
 
-__all__ = ["evaluate", "run_cell", "told"]
+from course_lib.homework import wire
+
+__all__ = ["answer", "evaluate", "run_cell", "seed", "told"]
+
+MESSAGE = 2_000  # characters
 
 MAGIC = re.compile(r"^(\s*)([%!].*)$", re.MULTILINE)
 
@@ -35,3 +40,40 @@ def told(error: BaseException) -> str:
     if isinstance(error, SyntaxError) or not places:
         return text
     return f"{text}\n(line {places[-1].lineno} of the cell of {places[-1].filename.strip('<>')})"
+
+
+def seed(number: int) -> None:
+    """Seed what unseeded draws use, so that the same code gives the same answer again."""
+    import numpy as np
+    import torch
+
+    random.seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002
+    torch.manual_seed(number)
+
+
+def answer(request: dict, body: bytes, namespace: dict) -> tuple[dict, bytes]:
+    """What a request gives in the namespace: {"value": tree} and its body, or {"failure": [reason, message]}.
+
+    request: {"cell": source, "name": …} to run, or {"code": …, "given": tree} to evaluate; and a "seed".
+    """
+    seed(request["seed"])
+    try:
+        if "cell" in request:
+            run_cell(request["name"], request["cell"], namespace)
+            return {"value": None}, b""
+        value = evaluate(request["code"], wire.decode(request["given"], body), namespace)
+        if value is ...:
+            return {"failure": ["blank", "there is no answer yet"]}, b""
+        tree, out = wire.encode(value)
+        wire.check(tree, out)
+        return {"value": tree}, out
+    except wire.Malformed as error:
+        return {"failure": ["kind", f"the value is too large to be sent back: {error}"]}, b""
+    except wire.NotPlain as error:
+        return {"failure": ["kind", str(error)[:MESSAGE]]}, b""
+    except MemoryError:
+        return {"failure": ["memory", "more memory than is allowed"]}, b""
+    except BaseException as error:
+        blank = type(error) is NotImplementedError and "not answered yet" in str(error)
+        return {"failure": ["blank" if blank else "raised", told(error)[:MESSAGE]]}, b""

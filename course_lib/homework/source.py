@@ -123,7 +123,7 @@ class Assignment:
 
 def constants_cell(constants: dict) -> str:
     """The cell that gives a student their constants."""
-    lines = ["# Your constants. They are drawn for you: other students have others."]
+    lines = ["# The constants of your copy."]
     return "\n".join(lines + [_assigned(name, value) for name, value in constants.items()])
 
 

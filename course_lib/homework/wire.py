@@ -20,6 +20,7 @@ import struct
 import time
 
 __all__ = ["MAX_BODY", "MAX_HEAD", "Closed", "Malformed", "NotPlain", "check", "decode", "encode", "pack", "read"]
+__all__ += ["send"]
 
 MAGIC = b"HW01"
 LENGTHS = struct.Struct(">4sIQ")
@@ -48,6 +49,13 @@ def pack(message: dict, body: bytes = b"") -> bytes:
     """A frame."""
     head = json.dumps(message, separators=(",", ":")).encode("utf-8", "replace")
     return LENGTHS.pack(MAGIC, len(head), len(body)) + head + body
+
+
+def send(file: int, message: dict, body: bytes = b"") -> None:
+    """Write a frame to a file descriptor that blocks."""
+    frame = memoryview(pack(message, body))
+    while frame:
+        frame = frame[os.write(file, frame) :]
 
 
 def read(file: int, deadline: float, idle=None, wake: list[int] = ()) -> tuple[dict, bytes]:

@@ -5,18 +5,14 @@ answer, never as a mark. Limits that a process sets itself are set before the fi
 """
 
 import contextlib
-import os
-import random
 import resource
 import sys
 import types
 
 from course_lib.homework import wire
-from course_lib.homework.running import evaluate, run_cell, told
+from course_lib.homework.running import answer
 
 __all__ = ["main"]
-
-MESSAGE = 2_000  # characters
 
 
 def main(requests: int, answers: int, memory: int, seconds: int, files: int, processes: int) -> None:
@@ -29,7 +25,6 @@ def main(requests: int, answers: int, memory: int, seconds: int, files: int, pro
     _limit("RLIMIT_FSIZE", 64 << 20)
     _limit("RLIMIT_NOFILE", files)
     _limit("RLIMIT_CPU", seconds)
-    import numpy as np
     import torch
 
     torch.set_num_threads(1)
@@ -37,45 +32,14 @@ def main(requests: int, answers: int, memory: int, seconds: int, files: int, pro
     _limit("RLIMIT_NPROC", processes)
     vars(own)["display"] = print  # a notebook has it
 
-    def send(message, body=b""):
-        frame = memoryview(wire.pack(message, body))
-        while frame:
-            frame = frame[os.write(answers, frame) :]
-
-    send({"ready": True})
+    wire.send(answers, {"ready": True})
     while True:
         try:
             request, body = wire.read(requests, float("inf"))
         except wire.Closed:
             return
-        seed = request["seed"]
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - what a student's unseeded draws use
-        torch.manual_seed(seed)
-        reply, reply_body = _answer(request, body, vars(own))
-        send({"id": request["id"]} | reply, reply_body)
-
-
-def _answer(request, body, namespace):
-    try:
-        if "cell" in request:
-            run_cell(request["name"], request["cell"], namespace)
-            return {"value": None}, b""
-        value = evaluate(request["code"], wire.decode(request["given"], body), namespace)
-        if value is ...:
-            return {"failure": ["blank", "there is no answer yet"]}, b""
-        tree, out = wire.encode(value)
-        wire.check(tree, out)
-        return {"value": tree}, out
-    except wire.Malformed as error:
-        return {"failure": ["kind", f"the value is too large to be sent back: {error}"]}, b""
-    except wire.NotPlain as error:
-        return {"failure": ["kind", str(error)[:MESSAGE]]}, b""
-    except MemoryError:
-        return {"failure": ["memory", "more memory than is allowed"]}, b""
-    except BaseException as error:
-        blank = type(error) is NotImplementedError and "not answered yet" in str(error)
-        return {"failure": ["blank" if blank else "raised", told(error)[:MESSAGE]]}, b""
+        reply, reply_body = answer(request, body, vars(own))
+        wire.send(answers, {"id": request["id"]} | reply, reply_body)
 
 
 def _address_space():
