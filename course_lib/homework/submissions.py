@@ -218,7 +218,7 @@ def parse(data: bytes, about: dict) -> Submission:
 
 
 def _json(data):
-    if data.count(b"{") + data.count(b"[") > 200_000 or data.count(b",") > 1_000_000:
+    if data.count(b"{") + data.count(b"[") > 200_000 or data.count(b",") > 600_000:
         raise Refused("unreadable", "the notebook has too many parts → clear the outputs and hand it in again")
     try:
         notebook = json.loads(data.decode("utf-8-sig"))

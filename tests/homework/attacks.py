@@ -943,6 +943,7 @@ file(
 )
 file("bracket-bomb", "ten million brackets", b"[" * (10 << 20))
 file("comma-bomb", "JSON of five million numbers", b'{"cells": [' + b"1," * 5_000_000 + b"1]}")
+file("commas-below-the-limit", "JSON of half a million texts", b'{"cells": [' + b'"abcdefghi",' * 590_000 + b"1]}")
 file("digits", "a number of a million digits", b'{"cells": ' + b"9" * 10**6 + b"}")
 file("list", "JSON that is no notebook", b"[1, 2]")
 file("not-cells", "a notebook whose cells are text", b'{"cells": "all of them"}')
