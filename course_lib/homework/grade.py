@@ -110,7 +110,7 @@ def grade(
         ordered = [found[student.id] for student in students]
         changed = records.write_by_hand(out / "by_hand.csv", ordered)
         ordered = records.merged(ordered, records.read_by_hand(out / "by_hand.csv"))
-        write_text(out / "grades.csv", _csv(ordered))
+        write_text(out / "grades.csv", "\ufeff" + _csv(ordered))  # with the mark, spreadsheets read accents right
     strays = submissions.strays(submissions_folder, students)
     left = sorted(f"records/{name}.json" for name in set(found) - {student.id for student in students})
     return Grading(ordered, graded, strays + left, changed)

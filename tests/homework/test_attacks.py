@@ -237,7 +237,7 @@ def test_the_grader_itself_stays_small(outcome):
 
 def test_the_table_can_be_opened(outcome):
     # catches: a formula in a name; a control character or half a pair that a reader stops at
-    text = (outcome.out / "grades.csv").read_bytes().decode("utf-8")
+    text = (outcome.out / "grades.csv").read_bytes().decode("utf-8-sig")
     rows = list(csv.reader(text.splitlines()))
     assert len(rows) == 1 + len(outcome.cases) * len(FAIR)
     assert all(row[1].startswith("'=cmd(") for row in rows[1:])

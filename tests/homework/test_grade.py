@@ -46,7 +46,7 @@ def graded(folder, out="out", **options):
 
 
 def table(folder, out="out"):
-    return (folder / out / "grades.csv").read_text()
+    return (folder / out / "grades.csv").read_text(encoding="utf-8-sig")
 
 
 def test_grading_is_resumed_repeated_and_told_what_changed(course, target):
