@@ -205,8 +205,8 @@ def describe(value) -> str:
         kind = "a tensor" if isinstance(value, torch.Tensor) else "an array"
         return f"{kind} of {_dtype(value)}, shape {_shape(value)}"
     if isinstance(value, list | tuple):
-        inner = {type(v).__name__ for v in value}
-        return f"a {type(value).__name__} of {len(value)}" + (f" ({', '.join(sorted(inner))})" if inner else "")
+        inner = dict.fromkeys(type(v).__name__ for v in value)
+        return f"a {type(value).__name__} of {len(value)}" + (f" ({', '.join(inner)})" if inner else "")
     if isinstance(value, dict):
         return f"a dict with the keys {_names(value)}" if value else "an empty dict"
     words = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", complex: "a number"}
@@ -219,6 +219,8 @@ def show(value, length: int = 300) -> str:
         text = f"tensor({_items(value)}, shape {_shape(value)}, {_dtype(value)})"
     elif isinstance(value, np.ndarray):
         text = f"array({_items(value)}, shape {_shape(value)}, {_dtype(value)})"
+    elif isinstance(value, dict) and _is_table(value):
+        text = f"a table of {len(next(iter(value.values())))} rows with the columns {_names(value)}"
     elif isinstance(value, dict):
         text = "{" + ", ".join(f"{name}: {show(v, length)}" for name, v in list(value.items())[:20]) + "}"
     elif isinstance(value, list | tuple):
@@ -228,6 +230,11 @@ def show(value, length: int = 300) -> str:
     else:
         text = repr(value)
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _is_table(value):
+    lengths = {len(column) if isinstance(column, list) else 0 for column in value.values()}
+    return len(lengths) == 1 and min(lengths) > 4
 
 
 def _items(value):

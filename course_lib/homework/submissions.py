@@ -304,7 +304,7 @@ def _flags(own, locked, seen):
     for name, (_, role, _, _, source) in own.items():
         if role not in ("setup", "check"):
             continue
-        if name in locked and _plain(locked[name]) != _plain(source):
+        if name in locked and _plain(source) not in seen:
             changed.append(name)
         if name not in locked and locked and _plain(source) not in seen:
             missing.append(name)

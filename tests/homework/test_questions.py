@@ -107,7 +107,7 @@ def test_close_is_relative_and_absolute():
 def test_values_are_described_without_their_content():
     assert describe(torch.zeros(4, 3)) == "a tensor of float32, shape (4, 3)"
     assert describe(np.zeros(2, dtype=int)) == "an array of int64, shape (2,)"
-    assert describe([1, 2.0]) == "a list of 2 (float, int)"
+    assert describe([1, 2.0]) == "a list of 2 (int, float)"
     assert describe({"b": 1, "a": 2}) == "a dict with the keys a, b"
     assert describe(T(3.0)) == "a number"
     assert [describe(v) for v in (None, True, 3, 0.5, "x")] == [
@@ -120,6 +120,7 @@ def test_shown_values_stay_short():
     for value in (torch.zeros(10**6), ["x" * 10**5] * 50, {"a" * 999: "b" * 10**5}, "y" * 10**6, list(range(10**5))):
         assert len(show(value)) <= 300
     assert show(T([1.0, 2.5])) == "tensor([1, 2.5], shape (2,), float32)"
+    assert show({"seed": [1] * 9, "loss": [0.5] * 9}) == "a table of 9 rows with the columns loss, seed"
 
 
 @pytest.mark.parametrize(
