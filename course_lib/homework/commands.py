@@ -151,11 +151,19 @@ def _grade(name, folder, submissions, key, roster, out, jobs, executor, common, 
     current = len(done.records) - done.graded
     note = f" ({current} had current marks)" if current else ""
     print(f"graded {done.graded} of {len(done.records)} students{note}: {out / 'grades.csv'}")
+    missing = sum(record["reason"] == "missing" for record in done.records)
+    broken = sum(record["reason"] not in ("ok", "missing") for record in done.records)
+    if missing or broken:
+        print(f"{missing} handed in nothing, {broken} what could not be graded")
     waiting = sum(row["points"] is None for record in done.records for row in record["questions"])
     if waiting:
         print(f"{waiting} written answer(s) wait for points in {out / 'by_hand.csv'}; then grade again")
     for student, question in done.changed_by_hand:
-        print(f"course: {student} changed {question} after it was marked by hand", file=sys.stderr)
+        remedy = "empty its points in by_hand.csv and grade again to see the new text there"
+        print(f"course: {student} changed {question} after it was marked by hand → {remedy}", file=sys.stderr)
+    for student, question in done.overruled:
+        remedy = "delete the row if it no longer holds"
+        print(f"course: by_hand.csv overrules the program for {student}, {question} → {remedy}", file=sys.stderr)
     for stray in done.strays:
         print(f"course: {stray!r} belongs to nobody in the roster", file=sys.stderr)
 
@@ -175,10 +183,13 @@ def _executor(name):
 
 
 def _feedback(out):
-    from course_lib.homework import feedback
+    from course_lib.homework import feedback, records
 
     feedback.write(out)
     print(f"wrote {out / 'feedback'} and {out / 'summary.html'}")
+    found = records.merged(records.read_records(out), records.read_by_hand(out / "by_hand.csv"))
+    if waiting := sum(len(records.total(record).waiting) for record in found):
+        print(f"{waiting} written answer(s) have no points yet; their pages say so")
 
 
 def _export(out, to, roster, file, partial):

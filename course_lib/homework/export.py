@@ -52,7 +52,8 @@ def export(out, to, roster, target, partial=False):
     stream = io.StringIO(newline="")
     csv.writer(stream, lineterminator="\r\n").writerows(TARGETS[to](students, totals, title))
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, stream.getvalue())
+    mark = "\ufeff" if to == "csv" else ""  # for spreadsheets; Canvas and Moodle read the file as it is
+    write_text(target, mark + stream.getvalue())
     return sorted(set(records) - set(totals))
 
 

@@ -63,7 +63,7 @@ def _question(row, comment, handed_in):
     answer, parts = (row["answer"], row["parts"]) if answered else ("", [])
     rubric = row.get("rubric", "") if handed_in else ""
     partly = not waiting and 0 < row["points"] < row["max"]
-    result = "Partly right" if partly and parts else word(row["reason"])
+    result = "Partly right" if partly and parts and row["reason"] != "by-hand" else word(row["reason"])
     said, trace = _said(row["message"], "ok" if parts else row["reason"])
     return {
         "id": plain(row["question"]),

@@ -67,6 +67,7 @@ class Grading:
     graded: int
     strays: list[str]
     changed_by_hand: list[tuple[str, str]]
+    overruled: list[tuple[str, str]]
 
 
 def grade(
@@ -113,7 +114,12 @@ def grade(
         write_text(out / "grades.csv", "\ufeff" + _csv(ordered))  # with the mark, spreadsheets read accents right
     strays = submissions.strays(submissions_folder, students)
     left = sorted(f"records/{name}.json" for name in set(found) - {student.id for student in students})
-    return Grading(ordered, graded, strays + left, changed)
+    return Grading(ordered, graded, strays + left, changed, _overruled(ordered))
+
+
+def _overruled(ordered):
+    rows = ((record["student"], row) for record in ordered for row in record["questions"])
+    return [(name, row["question"]) for name, row in rows if row["kind"] != "written" and row["reason"] == "by-hand"]
 
 
 @contextlib.contextmanager
@@ -160,6 +166,13 @@ def _grade_all(tasks, count, out, jobs, executor, again, progress):
                     done += _collect(running, shown, failed)
             while running:
                 done += _collect(running, shown, failed)
+    except KeyboardInterrupt:
+        under_way = [future for future in running if not future.cancel()]
+        print(f"\ncourse: {len(under_way)} submission(s) under way are finished first", file=sys.stderr)
+        wait(under_way)
+        if under_way:
+            _collect({future: running[future] for future in under_way}, bar(0, show=False), failed)
+        raise
     finally:
         for future in running:
             future.cancel()

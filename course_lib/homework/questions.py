@@ -224,7 +224,8 @@ def show(value, length: int = 300) -> str:
     elif isinstance(value, dict):
         text = "{" + ", ".join(f"{name}: {show(v, length)}" for name, v in list(value.items())[:20]) + "}"
     elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(show(v, length) for v in value[:20]) + (", …]" if len(value) > 20 else "]")
+        inner = ", ".join(show(v, length) for v in value[:20]) + (", …" if len(value) > 20 else "")
+        text = f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
     elif isinstance(value, float):
         text = f"{value:.6g}"
     else:

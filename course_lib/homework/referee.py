@@ -107,7 +107,7 @@ class Referee:
                 outcome |= self._part(question, index, part, ask)
                 ended = outcome["reason"] if outcome["reason"] in FATAL else None
             else:
-                outcome |= {"reason": "skipped", "message": f"not asked after {ended}"}
+                outcome |= {"reason": "skipped", "message": "not asked, as a part above ended the run"}
             if outcome["reason"] == "ok":
                 outcome["points"] = part.points
             results.append(outcome)

@@ -23,11 +23,13 @@ def selfcheck(path: Path, seconds: float = 600) -> int:
     try:
         notebook = json.loads(read(path))
         cells = [("".join(c["source"]), str(c.get("id", i))) for i, c in enumerate(notebook["cells"]) if _is_code(c)]
-    except (Refused, ValueError, KeyError, TypeError) as error:
+    except Refused as error:
+        raise BookError(f"{path} is no notebook: {error.args[1]} → give the path of yours") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise BookError(f"{path} is no notebook that can be read: {error} → save it again") from error
     try:
         done = subprocess.run(
-            [sys.executable, "-c", RUN],
+            [sys.executable, "-u", "-c", RUN],
             input=json.dumps(cells),
             text=True,
             timeout=seconds,

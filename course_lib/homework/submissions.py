@@ -64,7 +64,10 @@ def read_roster(path: Path) -> list[Student]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        first, *rows = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
+        mark = max(",;\t", key=text.partition("\n")[0].count)  # as spreadsheets save it
+        first, *rows = [*csv.reader(io.StringIO(text, newline=""), delimiter=mark)] or [[]]
+    except FileNotFoundError:
+        raise BookError(f"there is no roster {path} → a CSV file whose first row is student,name[,email,…]") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BookError(f"the roster {path} cannot be read: {error} → give a CSV file in UTF-8") from error
     columns = [name.strip().lower() for name in first]

@@ -102,7 +102,7 @@ def _eye(records, by_hand):
         for key, row in sorted(by_hand.items())
         if key in present and row["points"] and row["answer"] and not _same_cell(row["answer"], present[key]["answer"])
     ]
-    text = "The points in by_hand.csv were given for another answer. Correct them, and empty the row's answer."
+    text = "The points in by_hand.csv were given for another answer. Empty them and grade again to see the new one."
     yield "Changed after it was marked", text, changed
     lost = [_row([], ", ".join(key)) for key, row in sorted(by_hand.items()) if row["points"] and key not in present]
     text = "Rows of by_hand.csv with points that no record matches. Spreadsheets turn an id such as 007 into 7."

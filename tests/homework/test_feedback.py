@@ -202,7 +202,7 @@ def test_the_summary_names_what_a_person_should_see(tmp_path):
         "s03: locked cells changed: q3-check",
         "Cells that are there twice None of them was taken. s04: q1 there twice",
         "s03: q4 took too long, q5 took too much memory",
-        "empty the row's answer. s01: q6",
+        "grade again to see the new one. s01: q6",
         "007 into 7. 7, q6",
         "s00, s18: q6, 77 characters",
         "Graded without a sandbox: 1 of 20",

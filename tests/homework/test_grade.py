@@ -1,7 +1,12 @@
 """Grading whole folders: repeated, resumed, in other processes and on other machines, always the same marks."""
 
+import contextlib
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -12,6 +17,7 @@ from course_lib.book.pages import BookError
 from course_lib.homework import feedback, release
 from course_lib.homework.export import export
 from course_lib.homework.grade import grade
+from course_lib.homework.sandbox import _descendants
 
 PATH = Path(__file__).parent / "target.md"
 KEY = bytes(range(32))
@@ -135,6 +141,34 @@ def test_an_executor_that_dies_keeps_what_is_graded(course):
     assert graded(course).graded >= 1
     graded(course, "whole")
     assert table(course) == table(course, "whole")
+
+
+def works(pid):
+    """Whether a worker is among the processes that this one started."""
+    for each in _descendants(pid):
+        with contextlib.suppress(OSError):
+            if b"homework.worker" in Path(f"/proc/{each}/cmdline").read_bytes():
+                return True
+    return False
+
+
+def test_ctrl_c_keeps_what_is_under_way(course):
+    # catches: minutes of grading that are thrown away; a sandbox that goes on after the grader
+    command = [sys.executable, "-m", "course_lib.cli", "homework", "grade", "target", "submissions", "--jobs", "2"]
+    command += ["--from", str(PATH.parent), "--roster", "roster.csv", "--key", "key", "--out", "out"]
+    (course / "key").write_text(KEY.hex())
+    change(course, "ada", "q1", "# Question 1: answer here. Keep this line.\nimport time\ntime.sleep(1.5)")
+    with subprocess.Popen(command, cwd=course, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        end = time.monotonic() + 60
+        while not works(process.pid) and time.monotonic() < end:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "under way are finished first" in said
+    done = {path.stem for path in (course / "out" / "records").glob("*.json")}
+    assert "ada" in done
+    assert graded(course).graded == 4 - len(done)
 
 
 def test_folders_are_not_mixed(course):
