@@ -478,11 +478,12 @@ forged(
     "takes its answer out of the pipe again, so that the grader waits for it",
     """
     way = os.open(f"/proc/self/fd/{sys.argv[2]}", os.O_RDONLY | os.O_NONBLOCK)
-    write(struct.pack(">4sIQ", b"HW01", 1 << 20, 0))
+    write(struct.pack(">4sIQ", b"HW01", 1, 32 << 20) + b"7")
+    time.sleep(0.3)  # the grader has read that and waits for 32 MB
     while True:
-        write(b"[" * 64)
+        write(b"x")
         try:
-            os.read(way, 64)
+            os.read(way, 1)
         except BlockingIOError:
             pass
     """,
