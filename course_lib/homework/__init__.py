@@ -4,8 +4,12 @@
     wire                          plain values as bytes, checked before they are believed
     questions  source             what a question asks for; an assignment, and what a student gets of it
     referee                       the trusted process: solution, inputs, comparison
-    worker  sandbox  calls        the process that runs a student's code, and the walls around it
-    submissions  grade  records   whose notebook is which; marks, resumed and repeated to the byte
+    worker                        the process that runs a student's code
+    calls  walls  processes       what it may not ask of the kernel; bubblewrap around it; what it has started
+    sandbox                       started, asked, watched, ended
+    submissions                   whose notebook is which, and what is in it
+    referees  session             the referee's other end; one submission with both processes
+    grade  records                all of them: marks, resumed and repeated to the byte
     release  nbgrader             what students and nbgrader get
     running  check  selfcheck     a notebook's cells outside Jupyter; the self-check in it, and of it
     reasons  rendering            reason codes in words; text of strangers on a page

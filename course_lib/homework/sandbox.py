@@ -1,37 +1,28 @@
-"""The walls around a student's code: bubblewrap where the system has it, limits and a watch on memory.
+"""A student's process between walls: started, asked, watched, and ended with all that it started.
 
-Inside there is a read-only system without network, without other processes, and with nothing of this user
-but the interpreter, its packages and the library, the assignments left out. Marks and expected values
-never enter; the worker's end is the end of all that it started.
+Marks and expected values never enter it. Time, memory and what it prints are held to limits from outside.
 """
 
 import contextlib
-import functools
 import os
-import re
 import secrets
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-import course_lib
 from course_lib.book.pages import BookError
-from course_lib.homework import calls, wire
+from course_lib.homework import wire
+from course_lib.homework.processes import descendants, first_inside, resident
+from course_lib.homework.walls import NOBODY, call_filter, environment, readable_hint, walls
 
-__all__ = ["Failure", "Limits", "Worker", "why_not"]
+__all__ = ["Failure", "Limits", "Worker"]
 
-FOLDER = Path(__file__).parent / "assignments"
-NOBODY = 65534  # who runs a student's code where root grades
 HEAD = 8_000  # bytes kept of what is printed
 START = 120.0  # seconds for the imports, on a busy machine
 PATIENCE = 5.0  # seconds for the kernel to end what is killed
-HELD = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap):\s*(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,7 @@ class Worker:
         command = [python, "-P", "-s", "-B", "-u", "-m", "course_lib.homework.worker", *map(str, numbers)]
         options, passed = {}, [requests, answers]
         if not self.trusted:
-            passed.append(_filter())
+            passed.append(call_filter())
             command = [*walls(), "--seccomp", str(passed[-1]), "--", *command]
         elif os.geteuid() == 0:
             options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
@@ -101,7 +92,7 @@ class Worker:
                 stdout=printed,
                 stderr=printed,
                 pass_fds=passed,
-                env=_environment(),
+                env=environment(),
                 cwd="/",
                 start_new_session=True,
                 **options,
@@ -109,7 +100,7 @@ class Worker:
         except OSError as error:
             for file in (self.requests, self.answers, self.printing):
                 os.close(file)
-            raise BookError(f"the worker does not start: {error} → {_readable_hint()}") from error
+            raise BookError(f"the worker does not start: {error} → {readable_hint()}") from error
         finally:
             for file in (*passed, printed):
                 os.close(file)
@@ -121,11 +112,11 @@ class Worker:
         except (wire.Closed, wire.Malformed, TimeoutError) as error:
             self.stop()
             said = self.tail.decode("utf-8", "replace").strip()[-500:]
-            raise BookError(f"the worker does not start: {said or error!r} → {_readable_hint()}") from error
+            raise BookError(f"the worker does not start: {said or error!r} → {readable_hint()}") from error
         if ready != {"ready": True}:
             self.stop()
             raise BookError(f"the worker answers {ready!r} → install course_lib again")
-        self.baseline, self.first = self._memory(), _first(self.process.pid)
+        self.baseline, self.first = self._memory(), first_inside(self.process.pid)
 
     def ask(self, request: dict, body: bytes, seconds: float) -> tuple[object, bytes]:
         """The value, as (tree, body), that the worker gives for a request.   Raises: Failure.
@@ -203,7 +194,7 @@ class Worker:
 
     def _memory(self):
         """Resident bytes of the worker and all that it started; 0 where the system does not tell."""
-        return sum(_resident(pid) for pid in _descendants(self.process.pid))
+        return sum(resident(pid) for pid in descendants(self.process.pid))
 
     def stop(self) -> None:
         """End the process and everything that it started."""
@@ -211,7 +202,7 @@ class Worker:
             return
         with contextlib.suppress(OSError):
             self._drain()
-        pids = _descendants(self.process.pid)[1:]
+        pids = descendants(self.process.pid)[1:]
         if self.first is not None:
             self._end_all(self.first)
         with contextlib.suppress(ProcessLookupError):
@@ -242,157 +233,3 @@ TELLS = ("kind", "blank", "memory", "raised")  # what a worker may say about an 
 
 class _Exceeded(Exception):
     pass
-
-
-def _descendants(pid):
-    found, waiting = [], [pid]
-    while waiting and len(found) < 10_000:
-        pid = waiting.pop()
-        found.append(pid)
-        with contextlib.suppress(OSError, ValueError):
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/children") as file:
-                    waiting += map(int, file.read().split())
-    return found
-
-
-def _resident(pid):
-    """Bytes that a process holds, without files: its own, shared with its children, and swapped out."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            return 1024 * sum(map(int, HELD.findall(file.read())))
-    except OSError:
-        return 0
-
-
-def _first(pid):
-    """A handle of the first process in a process's walls; None without walls."""
-    for each in _descendants(pid):
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{each}/status") as file:
-                numbers = re.search(r"^NSpid:(.*)$", file.read(), re.MULTILINE)
-            if numbers and numbers[1].split()[1:] and numbers[1].split()[-1] == "1":
-                return os.pidfd_open(each)
-    return None
-
-
-# --- the walls --------------------------------------------------------------------------------------
-
-
-def _environment():
-    """Nothing of the caller's environment but where shared libraries of the interpreter lie."""
-    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
-    names = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "USER": "student", "LOGNAME": "student", "LANG": "C.UTF-8"}
-    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
-    python = {"PYTHONHASHSEED": "0", "MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp/matplotlib"}
-    return kept | names | threads | python | {"TMPDIR": "/tmp"}
-
-
-@functools.cache
-def _needed():
-    """The folders that the interpreter, its packages and the library lie in, beyond /usr.
-
-    Not a whole prefix: an environment may have been made in the folder where marks and keys are.
-    """
-    prefixes = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parents[1]}
-    parts = [prefix / name for prefix in prefixes for name in ("bin", "lib", "lib64", "share", "pyvenv.cfg")]
-    folders = {part for part in parts if part.exists() and not part.is_symlink()} | {Path(course_lib.__path__[0])}
-    folders |= {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")}
-    folders |= {Path(entry) for entry in sys.path if entry and Path(entry).is_dir() and "site-packages" in entry}
-    folders = {Path(os.path.abspath(f)) for f in folders}
-    usr = Path("/usr")
-    outside = {f for f in folders if f != usr and usr not in f.parents}
-    return sorted(f for f in outside if not any(other in f.parents for other in outside))
-
-
-@functools.cache
-def walls() -> list[str]:
-    """The command before the command: bubblewrap, and before it, for root, the loss of root's rights."""
-    bwrap = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin:" + os.environ.get("PATH", ""))
-    if bwrap is None:
-        raise BookError(f"bubblewrap is not installed → {INSTALL}")
-    inner = [bwrap, "--unshare-user", "--disable-userns", "--unshare-all", "--die-with-parent", "--new-session"]
-    inner += ["--clearenv", *(x for name, value in _environment().items() for x in ("--setenv", name, value))]
-    inner += ["--ro-bind", "/usr", "/usr"]
-    for folder in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
-        if os.path.islink(folder):
-            inner += ["--symlink", os.readlink(folder), folder]
-        elif os.path.isdir(folder):
-            inner += ["--ro-bind", folder, folder]
-    if os.path.exists("/etc/ld.so.cache"):
-        inner += ["--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    inner += ["--size", str(64 << 20), "--tmpfs", "/tmp"]  # first: what is needed may lie below it
-    for folder in _needed():
-        inner += ["--ro-bind", str(folder), str(folder)]
-    if FOLDER.is_dir():  # solutions are public, but need not lie at hand
-        inner += ["--tmpfs", str(FOLDER), "--remount-ro", str(FOLDER)]
-    inner += ["--proc", "/proc", "--dev", "/dev"]
-    inner += ["--size", str(64 << 20), "--tmpfs", "/dev/shm", "--remount-ro", "/dev", "--remount-ro", "/"]
-    return [*_without_root(), *inner, "--chdir", "/tmp"]
-
-
-def _filter():
-    """A file to read the filter of system calls from."""
-    reading, writing = os.pipe()
-    os.write(writing, calls.program())
-    os.close(writing)
-    return reading
-
-
-def _without_root():
-    """For root: become nobody, and let nobody see the interpreter even where it lies in root's home."""
-    if os.geteuid() != 0:
-        return []
-    hidden = {}
-    for folder in _needed():
-        blocked = next((p for p in reversed(folder.parents) if not p.stat().st_mode & 0o001), None)
-        if blocked is not None:
-            hidden.setdefault(blocked, []).append(folder)
-    # In a process namespace all end with its first process, root's. Nobody's get no signal when root's end.
-    view = [shutil.which("bwrap"), "--unshare-pid", "--die-with-parent"]
-    view += ["--bind", "/", "/", "--dev-bind", "/dev", "/dev"]
-    for blocked, folders in hidden.items():
-        view += ["--tmpfs", str(blocked)]
-        for folder in folders:
-            between = [p for p in reversed(folder.parents) if blocked in p.parents]
-            view += [x for p in between for x in ("--perms", "0755", "--dir", str(p))]
-            view += ["--ro-bind", str(folder), str(folder)]
-    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--bounding-set=-all"]
-    return [*(view if hidden else []), *drop, "--no-new-privs", "--"]
-
-
-INSTALL = (
-    "install it (Debian, Ubuntu: apt install bubblewrap), or give --i-trust-these-submissions: then code of "
-    "strangers runs with your rights"
-)
-
-
-def _readable_hint():
-    if os.geteuid() == 0:
-        return "grade as another user than root, or with an interpreter that every user can read"
-    return "see whether `course homework grade` works with one submission of your own"
-
-
-@functools.cache
-def why_not() -> str:
-    """Why submissions cannot be run inside walls here; "" where they can."""
-    if sys.platform != "linux":
-        return f"{sys.platform} has no bubblewrap → grade on Linux, or give --i-trust-these-submissions"
-    file = _filter()
-    try:
-        command = [*walls(), "--seccomp", str(file), "--", "true"]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL, pass_fds=[file]
-        )
-    except BookError as error:
-        return str(error)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"bubblewrap fails: {error} → {INSTALL}"
-    finally:
-        os.close(file)
-    if done.returncode:
-        return (
-            f"bubblewrap fails: {done.stderr.strip()} → version 0.8 or later, and user namespaces for "
-            "everyone, are needed; or give --i-trust-these-submissions"
-        )
-    return ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from course_lib.homework import source
-from course_lib.homework.sandbox import why_not
+from course_lib.homework.walls import why_not
 
 TARGET = Path(__file__).parent / "target.md"
 

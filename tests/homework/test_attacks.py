@@ -23,8 +23,8 @@ import pytest
 from attacks import CASES, FAIR, ROOT, Case, hand_in, written
 
 from course_lib.book.pages import BookError
-from course_lib.homework import records, referee, release, submissions, variants, wire
-from course_lib.homework import sandbox as box
+from course_lib.homework import processes, records, referee, release, submissions, variants, wire
+from course_lib.homework import walls as box
 from course_lib.homework.grade import grade
 from course_lib.homework.sandbox import Failure, Limits, Worker
 
@@ -50,7 +50,7 @@ def born(pid):
 
 def family(pid):
     """All living descendants of a process."""
-    return {found for each in box._descendants(pid)[1:] if (found := born(each))}
+    return {found for each in processes.descendants(pid)[1:] if (found := born(each))}
 
 
 def survivors(seen, seconds=3.0):
@@ -362,7 +362,7 @@ def inside(sandbox):
     """What a student's code can see."""
     with Worker() as worker:
         worker.start()
-        last = box._descendants(worker.process.pid)[-1]
+        last = processes.descendants(worker.process.pid)[-1]
         worker.ask({"cell": LOOK, "name": "q1", "seed": 0}, b"", 20)
         seen, _ = worker.ask({"code": "seen", "given": {"d": []}, "seed": 0}, b"", 5)
         return json.loads(seen) | {"uid outside": os.stat(f"/proc/{last}").st_uid}
@@ -371,10 +371,10 @@ def inside(sandbox):
 def test_what_a_student_can_see(inside):
     # catches: each wall left out
     system = {"bin", "sbin", "lib", "lib32", "lib64", "usr", "etc", "proc", "dev", "tmp"}
-    added = {path.parts[1] for path in box._needed()}
+    added = {path.parts[1] for path in box.needed()}
     assert set(inside["root"]) <= system | added
     assert inside["files"] == []
-    assert set(inside["environment"]) <= {*box._environment(), "PWD", "LC_CTYPE"}
+    assert set(inside["environment"]) <= {*box.environment(), "PWD", "LC_CTYPE"}
     assert inside["environment"]["HOME"] == "/tmp"
     assert inside["interfaces"] == ["lo"]
     assert len(inside["processes"]) <= 3

@@ -17,7 +17,7 @@ from course_lib.book.pages import BookError
 from course_lib.homework import feedback, release
 from course_lib.homework.export import export
 from course_lib.homework.grade import grade
-from course_lib.homework.sandbox import _descendants
+from course_lib.homework.processes import descendants
 
 PATH = Path(__file__).parent / "target.md"
 KEY = bytes(range(32))
@@ -145,7 +145,7 @@ def test_an_executor_that_dies_keeps_what_is_graded(course):
 
 def works(pid):
     """Whether a worker is among the processes that this one started."""
-    for each in _descendants(pid):
+    for each in descendants(pid):
         with contextlib.suppress(OSError):
             if b"homework.worker" in Path(f"/proc/{each}/cmdline").read_bytes():
                 return True
