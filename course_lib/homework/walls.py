@@ -65,8 +65,11 @@ def walls() -> list[str]:
     if os.path.exists("/etc/ld.so.cache"):
         inner += ["--ro-bind", "/etc/ld.so.cache", "/etc/ld.so.cache"]
     inner += ["--size", str(64 << 20), "--tmpfs", "/tmp"]  # first: what is needed may lie below it
+    below = sorted({str(Path(*folder.parts[:3])) for folder in needed() if folder.parts[1] == "tmp"})
+    inner += [word for folder in below for word in ("--tmpfs", folder)]
     for folder in needed():
         inner += ["--ro-bind", str(folder), str(folder)]
+    inner += [word for folder in below for word in ("--remount-ro", folder)]
     if FOLDER.is_dir():  # solutions are public, but need not lie at hand
         inner += ["--tmpfs", str(FOLDER), "--remount-ro", str(FOLDER)]
     inner += ["--proc", "/proc", "--dev", "/dev"]
