@@ -30,7 +30,6 @@ class Case:
     change: what else happens to the notebook (a dict), before it is written.
     place: (folder of the student, text of the notebook, name) → writes the submission itself.
     outside: the probe finds what it looks for where there are no walls.
-    slow: it takes time to reach its limit; where the machine is busy, question 2 may end by the clock instead.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Case:
     change: Callable | None = None
     place: Callable | None = None
     outside: bool = False
-    slow: bool = False
 
     @property
     def outcome(self) -> dict:
@@ -590,7 +588,6 @@ body(
     "takes more and more memory",
     "import numpy\nheld = []\nwhile True: held.append(numpy.empty(10**7))",
     "memory",
-    slow=True,
 )
 body(
     "memory-of-many",
@@ -603,7 +600,6 @@ body(
     time.sleep(60)
     """,
     "memory",
-    slow=True,
 )
 body(
     "shared-memory",
@@ -619,7 +615,6 @@ body(
     time.sleep(60)
     """,
     "memory",
-    slow=True,
 )
 body(
     "fills-tmp",

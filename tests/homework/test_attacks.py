@@ -210,8 +210,6 @@ def test_an_attack_ends_as_documented(outcome, one):
     # catches: a point that was not earned, a reason that misleads, another row that changed, a hang
     record = outcome.records[one.name]
     found = {row["question"]: (row["reason"], row["points"]) for row in record["questions"]}
-    if one.slow and found["q2"] == ("timeout", 0):
-        found["q2"] = one.outcome["q2"]
     assert found == one.outcome, json.dumps(record, indent=1)[:4000]
     assert (record["reason"], tuple(record["flags"])) == (one.reason, one.flags)
 
