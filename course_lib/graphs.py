@@ -50,8 +50,9 @@ def numel(node) -> int:
 def hoist(traced: GraphModule, small, runs: int, leaves):
     """Split off what depends on the small inputs alone and has at most one number for each run.
 
-    Returns the graph of that part (or None), the rest with the part's results as further inputs, and an example of
-    those results.
+    Returns the graph of that part (or None), the rest with the part's results as further inputs, an example of those
+    results, and for each input of the rest whether it is still needed: the others are no inputs any more. Results of
+    one shape and dtype come stacked, as one input.
     """
     nodes = list(traced.graph.nodes)
     inputs = [n for n in nodes if n.op == "placeholder"]
@@ -67,9 +68,10 @@ def hoist(traced: GraphModule, small, runs: int, leaves):
     for node in [n for n in nodes if n not in early and n.target is torch.ops.aten.div.Tensor and n.args[1] in early]:
         _multiply_instead(node, early)
     nodes = list(traced.graph.nodes)
-    cut = [n for n in nodes if n in early and n.op != "placeholder" and any(u not in early for u in n.users)]
-    if not cut:
-        return None, traced, []
+    cut = {}
+    for n in nodes:
+        if n in early and n.op != "placeholder" and any(u not in early for u in n.users):
+            cut.setdefault((n.meta["val"].shape, n.meta["val"].dtype), []).append(n)
     before, rest = Graph(), Graph()
     to_before, to_rest = {}, {}
     for node in nodes:
@@ -77,16 +79,24 @@ def hoist(traced: GraphModule, small, runs: int, leaves):
             to_before[node] = before.node_copy(node, to_before.__getitem__)
         if node.op == "placeholder":
             to_rest[node] = rest.node_copy(node)
-    for node in cut:
-        to_rest[node] = rest.placeholder(f"early_{node.name}")
+    stacks = [rest.placeholder(f"early_{i}") for i in range(len(cut))]
+    for stack, alike in zip(stacks, cut.values(), strict=True):
+        for i, node in enumerate(alike):
+            to_rest[node] = rest.call_function(torch.ops.aten.select.int, (stack, 0, i))
     for node in nodes:
         if node not in to_rest and node not in early:
             to_rest[node] = rest.node_copy(node, to_rest.__getitem__)
-    before.output(tuple(to_before[n] for n in cut))
+    stack = torch.ops.aten.stack.default
+    before.output(tuple(before.call_function(stack, ([to_before[n] for n in alike],)) for alike in cut.values()))
     before.eliminate_dead_code()
     rest.eliminate_dead_code()
-    before = GraphModule(traced, before)
-    return before, GraphModule(traced, rest), list(before(*(leaves[i] for i in small)))
+    needed = []
+    for node in [n for n in rest.nodes if n.op == "placeholder"]:
+        needed.append(bool(node.users))
+        if not node.users:
+            rest.erase_node(node)
+    before, rest = GraphModule(traced, before), GraphModule(traced, rest)
+    return (before if cut else None), rest, list(before(*(leaves[i] for i in small))), needed
 
 
 def _multiply_instead(division, early) -> None:
@@ -100,6 +110,9 @@ def _multiply_instead(division, early) -> None:
     division.target, division.args = torch.ops.aten.mul.Tensor, (a, inverse)
 
 
+_OPTIONS = {"size_asserts": False}  # of what the compiler itself made, at every call: 6 % of a small step
+
+
 def compile_graph(graph: GraphModule, inputs) -> tuple[Callable, bool]:
     """Return the graph compiled, and True; or the graph itself, False and a warning where the compiler fails."""
     from torch import _inductor
@@ -108,7 +121,8 @@ def compile_graph(graph: GraphModule, inputs) -> tuple[Callable, bool]:
     try:  # the context lets the compiler keep its result on disk
         with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the compiler's own parts
-            return _inductor.compile(graph, inputs), True
+            compiled = _inductor.compile(graph, inputs, options=_OPTIONS)
+            return getattr(compiled, "_torchdynamo_orig_callable", compiled), True  # without Dynamo's guard: 3 %
     except Exception as error:  # a broken compiler must not cost the results
         reason = str(error).strip().splitlines()[:1]
         warnings.warn(

@@ -20,6 +20,7 @@ from course_lib.device import threads
 from course_lib.flat import Layout
 from course_lib.graphs import NotStackable
 from course_lib.inputs import check_data
+from course_lib.mapped import MappedLayout
 from course_lib.optimizers import Rule
 from course_lib.progress import bar as progress_bar
 from course_lib.rng import fork_global, generator
@@ -153,7 +154,7 @@ class _Stack:
         model = copy.deepcopy(first.model).to(device)
         self._check(model, first)
         self.template = model
-        self.layout = Layout(_trained(model))
+        self.layout = MappedLayout(model, _trained(model))
         self.w = torch.stack([self.layout.pack(_trained(run.model)) for run in runs]).to(device)
         buffers = [_fixed(run.model) for run in runs]
         self.buffers = {n: torch.stack([b[n] for b in buffers]).to(device) for n in buffers[0]}
@@ -199,7 +200,7 @@ class _Stack:
             "records": self.records,
             "step_loss": [self._losses_of(r) for r in range(runs)],
             "diverged_at": self.diverged_at,
-            "weights": self.end_w.cpu(),
+            "weights": self.layout.plain(self.end_w).cpu(),
             "buffers": {n: b.cpu() for n, b in self.end_buffers.items()},
             "unstacked": None,
         }
@@ -249,7 +250,8 @@ class _Stack:
         """Measure every run that is still running, as `fit` does at the end of an epoch."""
         losses = losses.cpu()
         self.step_loss.append(losses)
-        first_bad = [_first_not_finite(losses[:, r]) for r in range(losses.shape[1])]
+        finite, of_runs = torch.isfinite(losses), losses.double().T.tolist()
+        first_bad = [None if ok else int(finite[:, r].int().argmin()) for r, ok in enumerate(finite.all(0).tolist())]
         measured = self._measure()
         for r, run in enumerate(self.group.runs):
             if not self.running[r]:
@@ -259,7 +261,7 @@ class _Stack:
                 self.diverged_at[r] = step if first_bad[r] is None else step - len(losses) + 1 + first_bad[r]
                 self._stop(r)
                 continue
-            mean = math.fsum(losses[:, r].tolist()) / len(losses)
+            mean = math.fsum(of_runs[r]) / len(losses)
             lr = float(run.rule.lr) * factor[r]
             self.records[r].append({"epoch": epoch, "step": step, "lr": lr, "train_loss": mean, **values})
             if self.val is not None:
@@ -326,8 +328,3 @@ def _stacked_values(things, device):
         return [_stacked_values(column, device) for column in zip(*things, strict=True)]
     names = hyperparameters(things[0])
     return {n: torch.tensor([hyperparameters(t)[n] for t in things], dtype=torch.float64, device=device) for n in names}
-
-
-def _first_not_finite(losses: Tensor) -> int | None:
-    bad = (~torch.isfinite(losses)).nonzero()
-    return int(bad[0]) if len(bad) else None

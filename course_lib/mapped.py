@@ -6,14 +6,16 @@
 import copy
 import functools
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from course_lib import noise
+from course_lib.flat import Layout
 
-__all__ = ["mapped_model"]
+__all__ = ["MappedLayout", "mapped_model"]
 
 
 class _StreamDropout(nn.Dropout):
@@ -69,16 +71,17 @@ def _patches_of(space, *sizes):
 
 
 class _Product(torch.autograd.Function):
-    """columns (N, *space, K), matrix (C, K) → (N, C, *space), channels last in memory; so is its gradient.
+    """columns (N, *space, K), matrix (K, C) → (N, C, *space), channels last in memory; so is its gradient.
 
-    Left to itself the backward pass copies the gradient to channels first and back, once for each of its uses.
+    Left to itself a compiled backward pass copies the gradient to channels first and back, once for each of its uses;
+    `as_strided` makes it lie still.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(columns, matrix):
-        out = columns.reshape(-1, columns.shape[-1]) @ matrix.T
+        out = columns.reshape(-1, columns.shape[-1]) @ matrix
         return out.view(*columns.shape[:-1], -1).movedim(-1, 1)
 
     @staticmethod
@@ -88,8 +91,9 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         columns, matrix = ctx.saved_tensors
-        grad = grad.movedim(1, -1).reshape(-1, len(matrix))
-        return (grad @ matrix).view(columns.shape), grad.T @ columns.reshape(-1, columns.shape[-1])
+        grad = grad.movedim(1, -1).clone(memory_format=torch.contiguous_format)
+        grad = grad.as_strided(grad.shape, grad.stride()).view(-1, matrix.shape[1])
+        return (grad @ matrix.T).view(columns.shape), columns.reshape(-1, len(matrix)).T @ grad
 
 
 class _Sliced:
@@ -104,9 +108,14 @@ class _Sliced:
         padding = [p for pair in zip(self.padding, self.padding, strict=True) for p in pair]
         x = nn.functional.pad(x, padding[::-1]).movedim(1, -1)  # N, *space, C
         columns = _Columns.apply(x, weight.shape[2:], self.stride, self.dilation)
-        out = _Product.apply(columns, weight.movedim(1, -1).reshape(len(weight), -1))
+        out = _Product.apply(columns, weight.permute(_as_matrix(weight)).flatten(0, -2))
         out = out if bias is None else out + bias.view(-1, *[1] * (weight.ndim - 2))
         return out if batched else out[0]
+
+
+def _as_matrix(weight) -> tuple[int, ...]:
+    """Return the order of the weight's dimensions in which it is the product's matrix: kernel, channels in and out."""
+    return (*range(2, weight.ndim), 1, 0)
 
 
 class _SlicedConv1d(_Sliced, nn.Conv1d):
@@ -128,3 +137,34 @@ def mapped_model(model: nn.Module) -> nn.Module:
             if plain:
                 module.__class__ = _SlicedConv1d if type(module) is nn.Conv1d else _SlicedConv2d
     return model
+
+
+class MappedLayout(Layout):
+    """A `Layout` for a mapped model: a convolution's weights lie in the order in which its product reads them.
+
+    Clipping, penalties and constraints see each tensor in its own shape; a rule sees the vector.
+    model: mapped or not.   tensors: as of `Layout`.
+    """
+
+    def __init__(self, model: nn.Module, tensors: Mapping[str, Tensor]):
+        convolutions = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Conv1d | nn.Conv2d)}
+        self._orders = {name: _as_matrix(t) for name, t in tensors.items() if name in convolutions}
+        self._plain = Layout(tensors)
+        super().__init__(self._ordered(tensors))
+
+    def pack(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the tensors of these names as one new vector (P,)."""
+        return super().pack(self._ordered(tensors))
+
+    def unpack(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return name → view of the vector, in the tensor's own shape."""
+        views = super().unpack(vector)
+        return views | {n: views[n].permute(tuple(np.argsort(order))) for n, order in self._orders.items()}
+
+    def plain(self, vectors: Tensor) -> Tensor:
+        """Return the vectors (R, P) in the order of a `Layout` of the same tensors."""
+        places = self.pack(self._plain.unpack(torch.arange(vectors.shape[-1], device=vectors.device)))
+        return vectors[:, places.argsort()]
+
+    def _ordered(self, tensors):
+        return {n: t.permute(self._orders[n]) if n in self._orders else t for n, t in tensors.items()}

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from itertools import chain
+from itertools import chain, compress, repeat
 from numbers import Real
 from types import MethodType
 
@@ -109,22 +109,24 @@ class StackedStep:
 
     def __init__(self, model, layout: Layout, things, augment, example, shared_data: bool, compile, steps: int):
         model = mapped_model(model).train()
-        step, data = make_step(model, layout, augment), None if shared_data else 0
+        step = make_step(model, layout, augment)
 
-        def one(w, buffers, state, key, values, t, factor, index, x, y):
+        def one(w, buffers, state, key, values, t, factor, x, y):
             *update, loss = [bind(thing, v) for thing, v in zip(things, values, strict=True)]
-            return step(Update(*update), loss, w, buffers, state, key, t, factor, x[index], y)
+            return step(Update(*update), loss, w, buffers, state, key, t, factor, x, y)
 
-        mapped = vmap(one, in_dims=(0, 0, 0, 0, 0, None, 0, 0, data, 0), randomness="different")
+        mapped = vmap(one, in_dims=(0, 0, 0, 0, 0, None, 0, 0, 0), randomness="different")
         self._shared = shared_data
-        example = (*example[:-1], self._targets(example[-1], example[-3]))
+        example = (*example[:-1], self._rows(example[-1], example[-3]))
         leaves, structure = pytree.tree_flatten(example)
         sizes = [len(pytree.tree_leaves(part)) for part in example]
         small = range(sum(sizes[:4]), sum(sizes[:7]))  # values, t, factor
 
         def in_place(*leaves):
-            arguments = pytree.tree_unflatten(leaves, structure)
-            *new, value = mapped(*arguments)
+            *arguments, index, x, y = pytree.tree_unflatten(leaves, structure)
+            batch = self._rows(x, index)
+            batch = batch.as_strided(batch.shape, batch.stride())  # else compiled code looks each row up at each use
+            *new, value = mapped(*arguments, batch, y)
             for a, b in zip(pytree.tree_leaves(arguments[:3]), pytree.tree_leaves(tuple(new)), strict=True):
                 a.copy_(b)
             return (value,)
@@ -132,12 +134,12 @@ class StackedStep:
         leaves = [leaf.clone() for leaf in leaves]
         with torch.no_grad():
             graph = trace(in_place, leaves)
-            self._before, self._step, extra = hoist(graph, small, len(example[3]), leaves)
+            self._before, self._step, extra, self._needed = hoist(graph, small, len(example[3]), leaves)
             self.operations = sum(node.op == "call_function" for node in graph.graph.nodes)
             self.elements = sum(map(numel, graph.graph.nodes))
             device, self.compiled, self._tables = leaves[0].device, False, {}
             if compile is True or (compile == "auto" and self.repays(steps) and can_compile(device)):
-                self._step, self.compiled = compile_graph(self._step, [*leaves, *extra])
+                self._step, self.compiled = compile_graph(self._step, [*compress([*leaves, *extra], self._needed)])
 
     def repays(self, steps: int) -> bool:
         """Return whether compiling saves time over this many steps; from sizes alone, the same for equal calls."""
@@ -150,22 +152,24 @@ class StackedStep:
         values: for each thing name → (R,) float64.   t: (S,) float64, numbers of the updates, from 1.
         factor: (S, R) float64.   index: (S, R, batch) int64.   x, y: (N, …), or (R, N, …) if not shared.
         """
-        leaves, once = pytree.tree_leaves((w, buffers, state, key, values)), pytree.tree_leaves(values)
-        ts, factors = t.unbind(0), factor.unbind(0)
-        early = [()] * len(t)
+        once, early = pytree.tree_leaves(values), ()
         if self._before is not None:
             if len(t) not in self._tables:
                 dims = (*[None] * len(once), 0, 0)
                 self._tables[len(t)] = trace(vmap(self._before, dims), [*once, t, factor])
-            early = list(zip(*(o.unbind(0) for o in self._tables[len(t)](*once, t, factor)), strict=True))
-        targets = chain.from_iterable(self._targets(y, some).unbind(0) for some in index.split(_at_once(index, y)))
-        for i, (batch, target) in enumerate(zip(index.unbind(0), targets, strict=True)):
-            (value,) = self._step(*leaves, ts[i], factors[i], batch, x, target, *early[i])
+            early = self._tables[len(t)](*once, t, factor)
+        # targets are gathered here for many steps at once, as a compiled loss would gather each anew
+        targets = chain.from_iterable(self._rows(y, some).unbind(0) for some in index.split(_at_once(index, y)))
+        every_step = map(repeat, pytree.tree_leaves((w, buffers, state, key, values)))
+        inputs = compress([*every_step, t, factor, index, repeat(x), targets, *early], self._needed)
+        inputs = [one.unbind(0) if isinstance(one, Tensor) else one for one in inputs]
+        for _, arguments in zip(range(len(t)), zip(*inputs, strict=False), strict=False):
+            (value,) = self._step(*arguments)
             yield value
 
-    def _targets(self, y, index):
-        """Return the targets of batches (…, R, batch): gathered here, as a compiled loss would gather each anew."""
-        return y[index] if self._shared else y[torch.arange(len(y), device=y.device)[:, None], index]
+    def _rows(self, x, index):
+        """Return the rows of batches (…, R, batch)."""
+        return x[index] if self._shared else x[torch.arange(len(x), device=x.device)[:, None], index]
 
 
 class StackedEvaluation:

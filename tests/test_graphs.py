@@ -1,5 +1,7 @@
 """The graph of a step: what is taken out of it, and that it computes the same."""
 
+from itertools import compress
+
 import pytest
 import torch
 
@@ -21,19 +23,21 @@ LEAVES = (
 
 def test_what_depends_on_the_small_inputs_alone_is_taken_out_and_the_result_stays():
     # catches: an input in the wrong place, a division by the inverse, numerator and denominator exchanged
-    before, step, extra = hoist(trace(bias_corrected, LEAVES), range(1, 3), 3, LEAVES)
+    before, step, extra, needed = hoist(trace(bias_corrected, LEAVES), range(1, 3), 3, LEAVES)
     assert all(map(torch.equal, before(*LEAVES[1:]), extra))
-    for new, old in zip(step(*LEAVES, *extra), bias_corrected(*LEAVES), strict=True):
+    assert needed == [True, False, False, True]  # catches: βᵗ and 1/βᵗ apart, β and t still given at each step
+    for new, old in zip(step(*compress([*LEAVES, *extra], needed)), bias_corrected(*LEAVES), strict=True):
         torch.testing.assert_close(new, old, rtol=1e-14, atol=0)
     targets = [node.target for node in step.graph.nodes]
     assert torch.ops.aten.pow.Tensor_Tensor not in targets  # catches: nothing taken out
     assert targets.count(torch.ops.aten.div.Tensor) == 1  # catches: the division by what is known still there
 
 
-def test_a_graph_without_small_inputs_is_left_as_it_is():
+def test_a_graph_that_needs_no_small_input_has_nothing_taken_out():
     # catches: a cut where there is nothing to compute beforehand
-    traced = trace(lambda w, beta, t: (w * 2,), LEAVES)
-    assert hoist(traced, range(1, 3), 3, LEAVES) == (None, traced, [])
+    before, step, extra, needed = hoist(trace(lambda w, beta, t: (w * 2,), LEAVES), range(1, 3), 3, LEAVES)
+    assert (before, extra, needed) == (None, [], [True, False, False])
+    assert torch.equal(step(LEAVES[0])[0], LEAVES[0] * 2)
 
 
 def test_numel_counts_a_tensor_and_nothing_else():

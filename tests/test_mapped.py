@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.mapped import mapped_model
+from course_lib.flat import Layout
+from course_lib.mapped import MappedLayout, mapped_model
 from course_lib.rng import generator
 
 CONVOLUTIONS = [
@@ -51,3 +52,24 @@ def test_the_model_that_is_mapped_is_a_copy():
     model = nn.Sequential(nn.Conv1d(1, 1, 3), nn.Dropout(0.5))
     mapped_model(model)
     assert [type(m) for m in model] == [nn.Conv1d, nn.Dropout]
+
+
+@pytest.mark.parametrize(("kind", "shape", "options"), CONVOLUTIONS, ids=str)
+def test_a_layout_for_mapped_models_unpacks_what_it_packed_and_gives_the_plain_order(kind, shape, options):
+    # catches: the order of a layout forgotten in one of the three ways, or inverted
+    model = nn.Sequential(nn.Linear(3, 3), kind(shape[0], 4, **options), nn.Linear(2, 5)).double()
+    tensors = {n: p.detach() for n, p in model.named_parameters()}
+    mapped, plain = MappedLayout(model, tensors), Layout(tensors)
+    packed = mapped.pack(tensors)
+    for name, tensor in mapped.unpack(packed).items():
+        assert torch.equal(tensor, tensors[name])
+    assert torch.equal(mapped.plain(packed[None]), plain.pack(tensors)[None])
+
+
+def test_a_layout_for_mapped_models_keeps_a_convolution_as_its_product_reads_it():
+    # catches: the order that every step would have to copy; a filter in front of which nothing stands
+    model = nn.Sequential(nn.Conv1d(2, 3, 4))
+    mapped = MappedLayout(model, {n: p.detach() for n, p in model.named_parameters()})
+    weight = mapped.unpack(torch.arange(27.0))["0.weight"]
+    assert weight.shape == (3, 2, 4)
+    assert weight.permute(2, 1, 0).is_contiguous()

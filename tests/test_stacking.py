@@ -80,7 +80,7 @@ def test_hyperparameters_are_the_numbers_and_bind_puts_others_in_their_place():
 def test_a_compiler_that_fails_costs_a_warning_and_no_result(monkeypatch):
     from torch import _inductor
 
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("no C++ compiler")
 
     x = torch.randn(32, 4, generator=generator(0))
