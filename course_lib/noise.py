@@ -26,17 +26,6 @@ _MIX_2 = 0x94D049BB133111EB - 2**64
 _STREAM: ContextVar = ContextVar("stream", default=None)
 
 
-class _Stream:
-    """One step of one run, and the number of draws so far. Mixed at the first draw: most steps have none."""
-
-    def __init__(self, key: Tensor, t: int | Tensor):
-        self.key, self.t, self.draws = key, t, 0
-
-    @cached_property
-    def base(self):
-        return _mix(self.key + _mix(torch.as_tensor(self.t, device=self.key.device).to(torch.int64)))
-
-
 class stream:
     """Make `uniform` draw for step t of the run with this key, within the block.
 
@@ -44,10 +33,15 @@ class stream:
     """
 
     def __init__(self, key: Tensor, t: int | Tensor):
-        self._stream = _Stream(key, t)
+        self.key, self.t, self.draws = key, t, 0
+
+    @cached_property
+    def base(self) -> Tensor:
+        """What the step's draws start from. Mixed at the first draw: most steps have none."""
+        return _mix(self.key + _mix(torch.as_tensor(self.t, device=self.key.device).to(torch.int64)))
 
     def __enter__(self):
-        self._token = _STREAM.set(self._stream)
+        self._token = _STREAM.set(self)
 
     def __exit__(self, *exc):
         _STREAM.reset(self._token)

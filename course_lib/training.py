@@ -246,17 +246,19 @@ def fit(
                 while not (run.stopped or run.epoch >= epochs):
                     if run.position == 0:
                         run.order = torch.randperm(len(x), generator=generator, device=generator.device).to(device)
-                    batch = run.order[run.position : run.position + batch_size]
-                    run.update(x[batch], y[batch])
-                    record = run.close_epoch(per_epoch, val_data, metrics) if run.position >= len(x) else None
-                    bar.update()
-                    if callbacks:
-                        event = Event(model, run.step, run.epoch + (record is None), record, run.history)
-                        run.stopped |= True in [callback(event) for callback in callbacks]
-                    if checkpoint is None:
-                        continue
-                    if run.stopped or run.epoch >= epochs or run.step % (checkpoint_every or per_epoch) == 0:
-                        checkpoints.save(checkpoint, resume.content(run), settings)
+                    for batch in run.order[run.position :].split(batch_size):
+                        run.update(x[batch], y[batch])
+                        record = run.close_epoch(per_epoch, val_data, metrics) if run.step % per_epoch == 0 else None
+                        bar.update()
+                        if callbacks:
+                            event = Event(model, run.step, run.epoch + (record is None), record, run.history)
+                            run.stopped |= True in [callback(event) for callback in callbacks]
+                        if checkpoint is not None and (
+                            run.stopped or run.epoch >= epochs or run.step % (checkpoint_every or per_epoch) == 0
+                        ):
+                            checkpoints.save(checkpoint, resume.content(run), settings)
+                        if run.stopped:
+                            break
             run.read_losses()
         finally:
             run.finish(restore_best)
@@ -307,13 +309,13 @@ class _Run:
         else:
             if not self.constant:  # else an LRScheduler of the reader's may set them
                 self.set_rates(self.factor())
-            self.optimizer.zero_grad()
+            self.zero_grad()
             value.backward()
             if self.layout is None:
                 self.optimizer.step()
             else:
                 self.torch_step()
-        self.position += len(x)
+        self.position += x.shape[0]
 
     def rule_step(self, grads):
         """Let our rule take its step. As in torch, a parameter that the loss did not use stays, as does its state."""
@@ -327,6 +329,15 @@ class _Run:
             pairs = zip(self.state, state, strict=True)
             self.state = type(state)(*(torch.where(used, a, b) if a.shape == w.shape else a for a, b in pairs))
         torch._foreach_copy_(list(self.params.values()), list(self.layout.unpack(w).values()))
+
+    def zero_grad(self):
+        """Forget a torch optimiser's gradients. torch's own way takes 7 µs more to do the same."""
+        if getattr(self.optimizer.zero_grad, "__func__", None) is not torch.optim.Optimizer.zero_grad:
+            self.optimizer.zero_grad()
+            return
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
 
     def torch_step(self):
         """Let a torch optimiser take its step, between our penalty, clipping and constraint."""

@@ -344,6 +344,23 @@ def test_a_schedule_drives_a_torch_optimiser_as_it_drives_a_rule():
     assert_same(weights(model), ends[1])  # a rate of 0 moves nothing
 
 
+def test_a_torch_optimiser_that_forgets_gradients_its_own_way_is_asked_to():
+    # catches: the shorter way to forget them taken for an optimiser that does more
+    class Counting(torch.optim.SGD):
+        forgotten = 0
+
+        def zero_grad(self, set_to_none=True):
+            self.forgotten += 1
+            super().zero_grad(set_to_none)
+
+    model, plain = network(), network()
+    optimizer = Counting(model.parameters(), 0.1)
+    fit(model, data(), optimizer, epochs=1, batch_size=10, generator=generator(1), **CPU)
+    fit(plain, data(), torch.optim.SGD(plain.parameters(), 0.1), epochs=1, batch_size=10, generator=generator(1), **CPU)
+    assert optimizer.forgotten == 5
+    assert_same(weights(model), weights(plain))
+
+
 def test_callbacks_may_be_a_generator():
     # catches: an iterator that is used up after the first update
     seen = []
