@@ -38,6 +38,7 @@ class TorchOptimizer(torch.optim.Optimizer):
     def _prepare(self):
         """Derive from the rule what every step needs."""
         rule = self._own["rule"]
+        self._rule = copy.copy(rule)  # takes each group's values in turn
         self._options = [f.name for f in fields(rule)]
         state = rule.init(torch.zeros(1))
         self._state_of = type(state)
@@ -61,9 +62,8 @@ class TorchOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for i, group in enumerate(self.param_groups):
-            rule = copy.copy(self._own["rule"])
-            for name in self._options:  # unchecked: a scheduler may end at lr = 0
-                rule.__dict__[name] = group[name]
+            rule = self._rule
+            rule.__dict__.update({name: group[name] for name in self._options})  # unchecked: lr may end at 0
             params = [p for p in group["params"] if p.grad is not None]
             if self._own["flat"]:
                 self._step_flat(rule, i, params)
@@ -72,17 +72,15 @@ class TorchOptimizer(torch.optim.Optimizer):
         return loss
 
     def _step_each(self, rule, params):
-        names, state_of = self._state_of._fields, self._state_of._make
-        moved = []
+        names, state_of, moved = self._state_of._fields, self._state_of._make, []
         for p in params:
             saved = self.state[p]
             if not saved:
                 saved.update(t=0, **rule.init(p)._asdict())
             t = saved["t"] = saved["t"] + 1
-            w, state = rule.step(p, p.grad, state_of([saved[name] for name in names]), t)
+            w, state = rule.step(p, p.grad, state_of(map(saved.__getitem__, names)), t)
             moved.append(w)
-            for name, value in zip(names, state, strict=True):
-                saved[name] = value
+            saved.update(zip(names, state, strict=True))
         if params:
             torch._foreach_copy_(params, moved)
 
