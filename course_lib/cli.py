@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import sys
+from functools import partial
 
 __all__ = ["main"]
 
@@ -11,7 +12,8 @@ __all__ = ["main"]
 def main(argv=None):
     """Run one command; returns the exit status: 0 done, 1 failed with a message, 2 wrong usage, 130 Ctrl-C."""
     parser = argparse.ArgumentParser(prog="course", description="The tools of Training Deep Neural Networks.")
-    groups = parser.add_subparsers(required=True, metavar="GROUP")
+    parser.set_defaults(run=partial(_help, parser))
+    groups = parser.add_subparsers(metavar="GROUP")
     for add_group in GROUPS:
         add_group(groups)
     arguments = vars(parser.parse_args(argv))
@@ -31,6 +33,12 @@ def main(argv=None):
         return 1
 
 
+def _help(parser):
+    """Say what there is; no command was given."""
+    parser.print_help(sys.stderr)
+    return 2
+
+
 def _is_for_the_reader(error):
     """Errors whose message says what to do; anything else is our mistake and keeps its traceback."""
     pages = sys.modules.get("course_lib.book.pages")
@@ -39,7 +47,8 @@ def _is_for_the_reader(error):
 
 def _commands(groups, name, text):
     group = groups.add_parser(name, help=text, description=text)
-    commands = group.add_subparsers(required=True, metavar="COMMAND")
+    group.set_defaults(run=partial(_help, group))
+    commands = group.add_subparsers(metavar="COMMAND")
 
     def add(command, run, text):
         parser = commands.add_parser(command, help=text, description=text)

@@ -11,7 +11,7 @@ __all__ = ["MAX_LINES", "MAX_WIDTH", "SETUP_CELL", "problems"]
 MAX_LINES = 15
 MAX_WIDTH = 88  # what the page's column shows without scrolling
 SETUP_CELL = """\
-# On Colab this installs the library; elsewhere it does nothing.
+# Installs the library where it is missing, as on Colab.
 import importlib.util
 
 if importlib.util.find_spec("course_lib") is None:
