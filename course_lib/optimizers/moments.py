@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_lib.names import check_fraction, check_not_negative, check_positive
-from course_lib.optimizers.rule import average, plus, power, times
+from course_lib.optimizers.rule import average, corrected, plus, power
 
 __all__ = ["AMSGrad", "AdaMax", "Adam", "AdamW", "LargestMoments", "Moments", "Nadam", "NadamMoments"]
 
@@ -74,8 +74,9 @@ class Adam:
         """Return (w, state) after step t, which counts from 1."""
         m = average(s.m, g, self.beta1)
         v = average(s.v, g * g, self.beta2)
+        factor, m_hat = corrected(-self.lr, m, by=1 - power(self.beta1, t))
         v_hat = v / (1 - power(self.beta2, t))
-        return plus(w, -self.lr, m, over=v_hat.sqrt_().add_(self.eps), of=1 - power(self.beta1, t)), Moments(m, v)
+        return plus(w, factor, m_hat, over=v_hat.sqrt() + self.eps), Moments(m, v)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class AdaMax:
     def step(self, w, g, s, t):
         """Return (w, state) after step t, which counts from 1."""
         m = average(s.m, g, self.beta1)
-        u = torch.maximum(self.beta2 * s.v, g.abs().add_(self.eps))
+        u = torch.maximum(self.beta2 * s.v, g.abs() + self.eps)
         return plus(w, -self.lr / (1 - power(self.beta1, t)), m, over=u), Moments(m, u)
 
 
@@ -180,12 +181,11 @@ class Nadam:
         """Return (w, state) after step t, which counts from 1."""
         mu, mu_next = self.mu(t), self.mu(t + 1)
         product = (s.product * mu).to(w.dtype)
-        so_far = product if isinstance(mu, Tensor) else product.item()
         m = average(s.m, g, self.beta1)
         v = average(s.v, g * g, self.beta2)
-        m_hat = times(mu_next, m, of=1 - so_far * mu_next) + times(1 - mu, g, of=1 - so_far)
+        m_hat = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
         v_hat = v / (1 - power(self.beta2, t))
-        return plus(w, -self.lr, m_hat, over=v_hat.sqrt_().add_(self.eps)), NadamMoments(m, v, product)
+        return plus(w, -self.lr, m_hat, over=v_hat.sqrt() + self.eps), NadamMoments(m, v, product)
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,8 @@ class AMSGrad(Adam):
         m = average(s.m, g, self.beta1)
         v = average(s.v, g * g, self.beta2)
         largest = torch.maximum(s.largest, v)
-        first, second = (1 - power(beta, t) if self.bias_correction else 1.0 for beta in (self.beta1, self.beta2))
-        v_hat = largest / second
-        return plus(w, -self.lr, m, over=v_hat.sqrt_().add_(self.eps), of=first), LargestMoments(m, v, largest)
+        factor, m_hat, v_hat = -self.lr, m, largest
+        if self.bias_correction:
+            factor, m_hat = corrected(factor, m, by=1 - power(self.beta1, t))
+            v_hat = largest / (1 - power(self.beta2, t))
+        return plus(w, factor, m_hat, over=v_hat.sqrt() + self.eps), LargestMoments(m, v, largest)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Rule", "average", "plus", "power", "times", "with_lr", "with_values"]
+__all__ = ["Rule", "average", "corrected", "plus", "power", "with_lr", "with_values"]
 
 
 class Rule(Protocol):
@@ -32,20 +32,18 @@ def average(old: Tensor, new: Tensor, beta: float | Tensor) -> Tensor:
     return torch.lerp(new, old, beta)
 
 
-def plus(a: Tensor, factor: float | Tensor, b: Tensor, over: Tensor | None = None, of: float | Tensor = 1.0) -> Tensor:
-    """Return a + factor · (b / of), or a + factor · (b / of) / over (in one operation for numbers)."""
-    if isinstance(factor, Tensor) or isinstance(of, Tensor):
-        b = b / of if isinstance(of, Tensor) else b
+def plus(a: Tensor, factor: float | Tensor, b: Tensor, over: Tensor | None = None) -> Tensor:
+    """Return a + factor · b, or a + factor · b / over (in one operation for a number)."""
+    if isinstance(factor, Tensor):
         return a + factor * (b if over is None else b / over)
-    factor = factor / of
     return torch.add(a, b, alpha=factor) if over is None else torch.addcdiv(a, b, over, value=factor)
 
 
-def times(factor: float | Tensor, b: Tensor, of: float | Tensor) -> Tensor:
-    """Return factor · b / of (in one operation for numbers)."""
-    if isinstance(factor, Tensor) or isinstance(of, Tensor):
-        return factor * b / of
-    return b * (factor / of)
+def corrected(factor: float | Tensor, b: Tensor, by: float | Tensor) -> tuple[float | Tensor, Tensor]:
+    """Return factor and b / by; of numbers factor / by and b, which are the same product an operation sooner."""
+    if isinstance(factor, Tensor) or isinstance(by, Tensor):
+        return factor, b / by
+    return factor / by, b
 
 
 def power(beta: float | Tensor, t: int | Tensor) -> float | Tensor:
