@@ -5,7 +5,7 @@ from itertools import compress
 import pytest
 import torch
 
-from course_lib.graphs import NotStackable, hoist, numel, trace
+from course_lib.graphs import NotStackable, compile_graph, hoist, numel, trace
 
 
 def bias_corrected(w, beta, t):
@@ -53,3 +53,24 @@ def test_what_cannot_be_traced_says_why():
 
     with pytest.raises(NotStackable, match=r"RuntimeError: no batching rule$"):
         trace(fails, LEAVES)
+
+
+@pytest.mark.parametrize("broken", [(), (True,)], ids=["whole", "without calls from C++"])
+def test_kernels_are_called_from_cpp_on_a_cpu_and_from_python_where_that_fails(monkeypatch, broken):
+    # catches: the slower form taken at once, the faster one's failure taken for the compiler's
+    from torch import _inductor
+
+    real, tried = _inductor.compile, []
+
+    def compiler(graph, inputs, options):
+        tried.append(options["cpp_wrapper"])
+        if tried[-1] in broken:
+            raise RuntimeError("this graph's calls cannot be written in C++")
+        return real(graph, inputs, options=options)
+
+    monkeypatch.setattr(_inductor, "compile", compiler)
+    _, step, extra, needed = hoist(trace(bias_corrected, LEAVES), range(1, 3), 3, LEAVES)
+    compiled, done = compile_graph(step, list(compress([*LEAVES, *extra], needed)))
+    assert (done, tried) == (True, [True, False] if broken else [True])
+    for new, old in zip(compiled(*compress([*LEAVES, *extra], needed)), bias_corrected(*LEAVES), strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-14, atol=0)
