@@ -5,6 +5,7 @@ the step's number and the hyperparameters alone is taken out of it, and the rest
 """
 
 import os
+import platform
 import shutil
 import warnings
 from collections.abc import Callable
@@ -110,6 +111,13 @@ def _multiply_instead(division, early) -> None:
     division.target, division.args = torch.ops.aten.mul.Tensor, (a, inverse)
 
 
+_OPTIONS = {
+    "size_asserts": False,  # of what the compiler made itself, at every call: 6 % of a small step
+    # ten processes that only try whether what the processor says of itself is so: half of a first compilation
+    "cpp.vec_isa_ok": True if platform.machine() in ("x86_64", "AMD64") else None,
+}
+
+
 def compile_graph(graph: GraphModule, inputs) -> tuple[Callable, bool]:
     """Return the graph compiled, and True; or the graph itself, False and a warning where the compiler fails.
 
@@ -122,8 +130,7 @@ def compile_graph(graph: GraphModule, inputs) -> tuple[Callable, bool]:
     for node in graph.graph.find_nodes(op="placeholder"):
         node.meta.pop("val", None)  # the compiler is to look at the inputs
     for cpp_wrapper in (True, False) if all(x.device.type == "cpu" for x in inputs) else (False,):
-        # the compiler's asserts of what it made itself cost 6 % of a small step
-        options = {"size_asserts": False, "cpp_wrapper": cpp_wrapper}
+        options = _OPTIONS | {"cpp_wrapper": cpp_wrapper}
         try:  # the context lets the compiler keep its result on disk
             with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler's own parts

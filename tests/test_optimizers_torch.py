@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from course_lib.optimizers import RULES, SGD, SWATS, Adam, AdamW, AMSGrad, Momentum, Nadam, TorchOptimizer
+from course_lib.optimizers.descent import Velocity
 from course_lib.rng import generator
 
 BOTH = pytest.mark.parametrize("foreach", [False, True], ids=["each", "flat"])
@@ -93,7 +95,9 @@ def test_the_vector_form_takes_the_same_steps_and_shows_the_same_state(name):
             optimizer.step()
             assert [optimizer.state[p]["t"] for p in params] == [step] * 3
             seen[foreach] += [p.detach().clone() for p in params]
-            seen[foreach] += [x.clone() for p in params for key, x in optimizer.state[p].items() if key != "t"]
+            seen[foreach] += [
+                torch.as_tensor(x).clone() for p in params for key, x in optimizer.state[p].items() if key != "t"
+            ]
     torch.testing.assert_close(seen[True], seen[False], rtol=1e-12, atol=1e-12)
 
 
@@ -154,7 +158,7 @@ def test_weights_that_others_change_are_taken_as_they_are(foreach):
     # catches: a vector that remembers the weights of the step before; non-contiguous parameters and gradients
     p = nn.Parameter(draws(3, 4).T)
     q = nn.Parameter(torch.ones(1))
-    optimizer = TorchOptimizer([p, q], SGD(0.5), foreach=foreach)
+    optimizer = TorchOptimizer([p, q], Momentum(0.5, momentum=0.0), foreach=foreach)
     for _ in range(2):
         p.data.fill_(1.0)
         p.grad = torch.arange(12.0).view(3, 4).T
@@ -200,13 +204,69 @@ def test_a_group_may_be_added_later(foreach):
 def test_a_scheduler_may_end_at_rate_zero(foreach):
     # catches: lr > 0 demanded at every step, where a cosine schedule ends at 0
     p = nn.Parameter(torch.ones(2))
-    optimizer = TorchOptimizer([p], SGD(0.1), foreach=foreach)
+    optimizer = TorchOptimizer([p], Momentum(0.1, momentum=0.0), foreach=foreach)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 2)
     for _ in range(3):
         p.grad = torch.ones(2)
         optimizer.step()
         scheduler.step()
     torch.testing.assert_close(p.detach(), torch.full((2,), 1 - 0.1 - 0.05))
+
+
+@dataclass(frozen=True)
+class OfAReader:
+    """Momentum as a reader writes it: the weight is a new tensor, and there is no `out`."""
+
+    lr: float = 0.1
+
+    def init(self, w):
+        return Velocity(torch.zeros_like(w))
+
+    def step(self, w, g, s, t):
+        v = 0.9 * s.v + g
+        return w - self.lr * v, Velocity(v)
+
+
+@BOTH
+def test_a_rule_that_only_returns_the_weight_moves_it_too(foreach):
+    # catches: a result that is taken for written
+    ends = []
+    for rule in (OfAReader(), Momentum(0.1)):
+        params = three()
+        optimizer = TorchOptimizer(params, rule, foreach=foreach)
+        for noise_t in draws(5, 4, 3, stream="noise"):
+            set_gradients(params, noise_t)
+            optimizer.step()
+        ends.append([p.detach() for p in params])
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
+
+
+def test_the_state_of_either_form_goes_on_in_the_other():
+    # catches: a number where the vector form wants a tensor; a product of momenta that starts anew
+    ends = []
+    for forms in ((False, False), (True, False), (False, True)):
+        params, saved = three(), None
+        for i, noise_t in enumerate(draws(6, 4, 3, stream="noise")):
+            if i % 3 == 0:
+                optimizer = TorchOptimizer(params, Nadam(0.1), foreach=forms[i // 3])
+                if saved is not None:
+                    optimizer.load_state_dict(saved)
+            set_gradients(params, noise_t)
+            optimizer.step()
+            saved = optimizer.state_dict()
+        ends.append([p.detach() for p in params])
+    torch.testing.assert_close(ends[1:], [ends[0]] * 2, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("rule", "calls"), [(SGD(0.1), 3), (Momentum(0.1), 1)], ids=["without state", "with state"])
+def test_on_a_cpu_tensors_are_joined_only_for_a_rule_with_state(rule, calls, monkeypatch):
+    # catches: gathering weights and gradients for a rule that is one operation
+    seen, step = [], type(rule).step
+    monkeypatch.setattr(type(rule), "step", lambda self, *a, out=None: (seen.append(1), step(self, *a, out=out))[1])
+    params = three()
+    set_gradients(params, draws(4, 3))
+    TorchOptimizer([{"params": params}, {"params": []}], rule, foreach=True).step()
+    assert len(seen) == calls
 
 
 def test_a_rule_of_whole_vectors_sees_all_tensors_of_a_group():

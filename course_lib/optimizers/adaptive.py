@@ -55,10 +55,10 @@ class Adagrad:
         """Return the sum 0."""
         return Squares(torch.zeros_like(w))
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         v = s.v + g * g
-        return plus(w, -self.lr, g, over=v.sqrt() + self.eps), Squares(v)
+        return plus(w, -self.lr, g, over=v.sqrt() + self.eps, out=out), Squares(v)
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class RMSProp:
         """Return the mean 0."""
         return Squares(torch.zeros_like(w))
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         v = average(s.v, g * g, self.beta)
-        return plus(w, -self.lr, g, over=v.sqrt() + self.eps), Squares(v)
+        return plus(w, -self.lr, g, over=v.sqrt() + self.eps, out=out), Squares(v)
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,15 @@ class Adadelta:
     r"""Adadelta: RMSProp whose rate is the running root mean square of its own moves.
 
     v ← rho v + (1−rho) g²
-    Δ = √(d + eps) / √(v + eps) · g
+    Δ = √((d + eps) / (v + eps)) · g
     d ← rho d + (1−rho) Δ²
     w ← w − lr · Δ
 
     Zeiler has no lr: leave it at 1. It is there for schedules, as in PyTorch. Unlike in the other rules eps is
-    inside the roots, where it sets the first move: √eps. Lecture E calls RMSProp "the same", which it is not:
+    inside the root, where it sets the first move: √eps. Lecture E calls RMSProp "the same", which it is not:
     RMSProp has no d.
 
-    lr: factor > 0 on the move.   rho: in [0, 1).   eps: > 0, inside the roots (with 0 nothing would ever move).
+    lr: factor > 0 on the move.   rho: in [0, 1).   eps: > 0, inside the root (with 0 nothing would ever move).
     Shapes: w, g, v, d are (*p,) or (R, *p).
     Raises: ValueError outside these ranges.
     Source: Zeiler 2012, Alg. 1.   Checked against: torch.optim.Adadelta.
@@ -129,9 +129,9 @@ class Adadelta:
         """Return both means 0."""
         return Deltas(torch.zeros_like(w), torch.zeros_like(w))
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         v = average(s.v, g * g, self.rho)
-        delta = (s.d + self.eps).sqrt() / (v + self.eps).sqrt() * g
+        delta = ((s.d + self.eps) / (v + self.eps)).sqrt() * g
         d = average(s.d, delta * delta, self.rho)
-        return plus(w, -self.lr, delta), Deltas(v, d)
+        return plus(w, -self.lr, delta, out=out), Deltas(v, d)

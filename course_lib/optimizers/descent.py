@@ -46,9 +46,9 @@ class SGD:
         """Return the empty state."""
         return Nothing()
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
-        return plus(w, -self.lr, g), s
+        return plus(w, -self.lr, g, out=out), s
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Momentum:
         """Return the velocity 0."""
         return Velocity(torch.zeros_like(w))
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         v = plus(g, self.momentum, s.v)
-        return plus(w, -self.lr, v), Velocity(v)
+        return plus(w, -self.lr, v, out=out), Velocity(v)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Nesterov(Momentum):
     Source: Nesterov 1983; Sutskever et al. 2013.   Checked against: torch.optim.SGD(nesterov=True).
     """
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         v = plus(g, self.momentum, s.v)
-        return plus(w, -self.lr, plus(g, self.momentum, v)), Velocity(v)
+        return plus(w, -self.lr, plus(g, self.momentum, v), out=out), Velocity(v)

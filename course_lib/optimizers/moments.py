@@ -70,13 +70,13 @@ class Adam:
         """Return both moments 0."""
         return Moments(torch.zeros_like(w), torch.zeros_like(w))
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         m = average(s.m, g, self.beta1)
         v = average(s.v, g * g, self.beta2)
         factor, m_hat = corrected(-self.lr, m, by=1 - power(self.beta1, t))
         v_hat = v / (1 - power(self.beta2, t))
-        return plus(w, factor, m_hat, over=v_hat.sqrt() + self.eps), Moments(m, v)
+        return plus(w, factor, m_hat, over=v_hat.sqrt() + self.eps, out=out), Moments(m, v)
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ class AdamW(Adam):
         super().__post_init__()
         check_not_negative("weight_decay", self.weight_decay)
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         moved, s = super().step(w, g, s, t)
-        return plus(moved, -self.lr * self.weight_decay, w), s
+        return plus(moved, -self.lr * self.weight_decay, w, out=out), s
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,11 @@ class AdaMax:
     __post_init__ = Adam.__post_init__
     init = Adam.init
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         m = average(s.m, g, self.beta1)
         u = torch.maximum(self.beta2 * s.v, g.abs() + self.eps)
-        return plus(w, -self.lr / (1 - power(self.beta1, t)), m, over=u), Moments(m, u)
+        return plus(w, -self.lr / (1 - power(self.beta1, t)), m, over=u, out=out), Moments(m, u)
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,8 @@ class Nadam:
     eps: float | Tensor = 1e-8
     momentum_decay: float | Tensor = 4e-3
 
+    numbers = ("product",)
+
     def __post_init__(self):
         Adam.__post_init__(self)
         check_not_negative("momentum_decay", self.momentum_decay)
@@ -177,15 +179,17 @@ class Nadam:
         """Return the momentum μₜ."""
         return self.beta1 * (1 - 0.5 * power(0.96, t * self.momentum_decay))
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         mu, mu_next = self.mu(t), self.mu(t + 1)
-        product = (s.product * mu).to(w.dtype)
+        product = s.product * mu
+        product = product.to(w.dtype) if isinstance(product, Tensor) else product
         m = average(s.m, g, self.beta1)
         v = average(s.v, g * g, self.beta2)
-        m_hat = mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)
+        factor, part = corrected(mu_next, m, by=1 - product * mu_next)
+        m_hat = plus(factor * part, *corrected(1 - mu, g, by=1 - product))
         v_hat = v / (1 - power(self.beta2, t))
-        return plus(w, -self.lr, m_hat, over=v_hat.sqrt() + self.eps), NadamMoments(m, v, product)
+        return plus(w, -self.lr, m_hat, over=v_hat.sqrt() + self.eps, out=out), NadamMoments(m, v, product)
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class AMSGrad(Adam):
         """Return the moments and the largest second moment, all 0."""
         return LargestMoments(torch.zeros_like(w), torch.zeros_like(w), torch.zeros_like(w))
 
-    def step(self, w, g, s, t):
+    def step(self, w, g, s, t, out=None):
         """Return (w, state) after step t, which counts from 1."""
         m = average(s.m, g, self.beta1)
         v = average(s.v, g * g, self.beta2)
@@ -221,4 +225,4 @@ class AMSGrad(Adam):
         if self.bias_correction:
             factor, m_hat = corrected(factor, m, by=1 - power(self.beta1, t))
             v_hat = largest / (1 - power(self.beta2, t))
-        return plus(w, factor, m_hat, over=v_hat.sqrt() + self.eps), LargestMoments(m, v, largest)
+        return plus(w, factor, m_hat, over=v_hat.sqrt() + self.eps, out=out), LargestMoments(m, v, largest)

@@ -13,7 +13,8 @@ class Rule(Protocol):
     """What every update rule offers. lr: the step size, a float or a tensor of one run's value.
 
     A rule whose step is not elementwise says so with a class attribute `whole = True`: it has to be given all
-    weights as one vector. Without it, a rule may be given them tensor by tensor.
+    weights as one vector. Without it, a rule may be given them tensor by tensor. `numbers` names what of the state,
+    of shape (), its step takes as a number too, whose arithmetic is sooner done.
     """
 
     lr: float | Tensor
@@ -22,7 +23,10 @@ class Rule(Protocol):
         """Return the state before the first step: tensors shaped as the weight, or of shape ()."""
 
     def step(self, w: Tensor, g: Tensor, state: Any, t: int | Tensor) -> tuple[Tensor, Any]:
-        """Return the weight after step t along gradient g, and the new state. t counts from 1."""
+        """Return the weight after step t along gradient g, and the new state. t counts from 1.
+
+        A rule may take one more argument, `out`: as torch's, a tensor to write the weight to, w itself too.
+        """
 
 
 def average(old: Tensor, new: Tensor, beta: float | Tensor) -> Tensor:
@@ -32,11 +36,14 @@ def average(old: Tensor, new: Tensor, beta: float | Tensor) -> Tensor:
     return torch.lerp(new, old, beta)
 
 
-def plus(a: Tensor, factor: float | Tensor, b: Tensor, over: Tensor | None = None) -> Tensor:
-    """Return a + factor · b, or a + factor · b / over (in one operation for a number)."""
-    if isinstance(factor, Tensor):
-        return a + factor * (b if over is None else b / over)
-    return torch.add(a, b, alpha=factor) if over is None else torch.addcdiv(a, b, over, value=factor)
+def plus(a: Tensor, factor: float | Tensor, b: Tensor, over: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """Return a + factor · b, or a + factor · b / over (in one operation for a number); out: where to write it."""
+    if not isinstance(factor, Tensor):
+        if over is None:
+            return a.add_(b, alpha=factor) if out is a else torch.add(a, b, alpha=factor, out=out)
+        return torch.addcdiv(a, b, over, value=factor, out=out)
+    result = a + factor * (b if over is None else b / over)
+    return result if out is None else out.copy_(result)
 
 
 def corrected(factor: float | Tensor, b: Tensor, by: float | Tensor) -> tuple[float | Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from inspect import signature
 
 import pytest
 import torch
@@ -70,6 +71,28 @@ def test_rule_keeps_dtype_device_shapes_and_its_inputs(rule, dtype, device):
     assert new.shape == w.shape
     assert [(t.shape, t.dtype, t.device) for t in after] == [(t.shape, t.dtype, t.device) for t in state]
     assert all(torch.equal(a, b) for a, b in zip(kept, (w, g, *state), strict=True))
+
+
+WRITING = [rule for rule in RULES if "out" in signature(rule.step).parameters]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rule", WRITING, ids=name_of)
+@pytest.mark.parametrize("lr", [float, torch.tensor], ids=["a number", "a tensor"])
+def test_rule_writes_its_weight_where_it_is_told_to_the_weight_itself_included(rule, lr, device):
+    # catches: a term of w read after w was written (weight decay), a result written and another returned
+    w, g = (draw(4, 3, device=device, stream=s) for s in ("w", "g"))
+    rule, state = optimizers.with_lr(rule, lr(0.1)), rule.init(w)
+    expected, after = rule.step(w, g, state, 1)
+    for out in (torch.empty_like(w), w):
+        new, same = rule.step(w, g, state, 1, out=out)
+        assert new is out
+        assert all(torch.equal(a, b) for a, b in zip((expected, *after), (out, *same), strict=True))
+
+
+def test_all_rules_but_the_one_of_whole_vectors_write_where_they_are_told_to():
+    # catches: a rule that falls out of the test above without anybody noticing
+    assert [type(rule).__name__ for rule in RULES if rule not in WRITING] == ["SWATS", "SWATS"]
 
 
 def steps_of_runs(rule, w, g, values):
