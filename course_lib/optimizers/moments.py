@@ -186,10 +186,11 @@ class Nadam:
         product = product.to(w.dtype) if isinstance(product, Tensor) else product
         m = average(s.m, g, self.beta1)
         v = average(s.v, g * g, self.beta2)
-        factor, part = corrected(mu_next, m, by=1 - product * mu_next)
-        m_hat = plus(factor * part, *corrected(1 - mu, g, by=1 - product))
+        of_m, of_g = mu_next / (1 - product * mu_next), (1 - mu) / (1 - product)
+        m_hat = plus(g, of_m / of_g, m)  # over of_g, which is > 0; the rate gets it back
         v_hat = v / (1 - power(self.beta2, t))
-        return plus(w, -self.lr, m_hat, over=v_hat.sqrt() + self.eps, out=out), NadamMoments(m, v, product)
+        w = plus(w, -self.lr * of_g, m_hat, over=v_hat.sqrt() + self.eps, out=out)
+        return w, NadamMoments(m, v, product)
 
 
 @dataclass(frozen=True)

@@ -59,20 +59,23 @@ class TorchOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self._prepare()
 
-    @torch.no_grad()
     def step(self, closure=None):
         """Take one step with each parameter's gradient; those without a gradient stay."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for i, group in enumerate(self.param_groups):
-            rule = self._rule
-            rule.__dict__.update({name: group[name] for name in self._options})  # unchecked: lr may end at 0
-            if self._is_flat(group["params"]):
-                self._step_flat(rule, i, [p for p in group["params"] if p.grad is not None])
-            else:
-                self._step_each(rule, group["params"])
+        with_grad = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)  # torch.no_grad() around it takes 5 µs more, a tenth of a step of SGD
+        try:
+            for i, group in enumerate(self.param_groups):
+                self._rule.__dict__.update({name: group[name] for name in self._options})  # unchecked: lr may end at 0
+                if self._is_flat(group["params"]):
+                    self._step_flat(i, [p for p in group["params"] if p.grad is not None])
+                else:
+                    self._step_each(group["params"])
+        finally:
+            torch.set_grad_enabled(with_grad)
         return loss
 
     def _is_flat(self, params):
@@ -80,40 +83,41 @@ class TorchOptimizer(torch.optim.Optimizer):
             return any(p.device.type != "cpu" for p in params)
         return self._own["foreach"] or self._whole
 
-    def _step_each(self, rule, params):
-        names, state_of, step, writes = self._state_of._fields, self._state_of, rule.step, self._writes
+    def _step_each(self, params):
+        rule, names, state_of, writes = self._rule, self._state_of._fields, self._state_of, self._writes
+        states, no_state = self.state, None if names else state_of()
         for p in params:
             g = p.grad
             if g is None:
                 continue
-            saved = self.state[p]
+            saved = states[p]
             if not saved:
                 saved.update(t=0, **rule.init(p)._asdict())
                 saved.update({name: saved[name].item() for name in self._numbers})
-            t = saved["t"] = saved["t"] + 1
-            old = state_of(*map(saved.__getitem__, names))
+            saved["t"] = t = saved["t"] + 1
+            old = state_of(*map(saved.__getitem__, names)) if names else no_state
             if writes:
-                _, new = step(p, g, old, t, out=p)
+                _, new = rule.step(p, g, old, t, out=p)
             else:
-                w, new = step(p, g, old, t)
+                w, new = rule.step(p, g, old, t)
                 p.copy_(w)
             if new is not old:
                 saved.update(zip(names, new, strict=True))
 
-    def _step_flat(self, rule, i, params):
+    def _step_flat(self, i, params):
         flats = self._flats.setdefault(i, [])
         if [id(p) for flat in flats for p in flat.params] != [id(p) for p in params]:
-            flats[:] = self._flatten(rule, params)
+            flats[:] = self._flatten(params)
         for flat in flats:
-            flat.step(rule)
+            flat.step(self._rule)
 
-    def _flatten(self, rule, params):
+    def _flatten(self, params):
         """Return the parameters as flat vectors, by device, dtype and steps taken, each with its state."""
         alike: dict[tuple, list[Tensor]] = {}
         for p in params:
             saved = self.state[p]
             if not saved:
-                state = rule.init(p.reshape(-1))._asdict()
+                state = self._rule.init(p.reshape(-1))._asdict()
                 saved.update(t=0, **{n: x if n in self._shared else x.view_as(p) for n, x in state.items()})
             alike.setdefault((p.device, p.dtype, saved["t"]), []).append(p)
         return [_Flat(self, ps) for ps in alike.values()]
