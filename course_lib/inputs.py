@@ -41,8 +41,10 @@ def check_settings(
 
 
 def check_data(model: nn.Module, x: Tensor, y: Tensor, rows: int, measures: Mapping[str, Callable], name: str) -> None:
-    """Try the model, in the mode it is in, and every loss and metric on the first `rows` samples.
+    """Try the model, in the mode it is in, and every loss and metric on `rows` samples: the first ones.
 
+    Of whole numbers, the samples of the largest and the smallest come before these: where an embedding has no row
+    for one of them, a compiled step on several threads would end the process.
     Neither the model nor torch's global generator is changed.   name: of the data, for the message.
     Raises: ValueError for NaN or infinity, a batch that the model can't take, a label that the model has no
     output for, or a measure that is not a scalar.
@@ -50,7 +52,12 @@ def check_data(model: nn.Module, x: Tensor, y: Tensor, rows: int, measures: Mapp
     for part, t in (("x", x), ("y", y)):
         if t.is_floating_point() and not torch.isfinite(t).all():
             raise ValueError(f"{name}: {part} must be finite, got NaN or infinity: drop or fill these samples")
-    xb, yb = x[:rows], y[:rows]
+    tried = torch.arange(min(rows, len(x)), device=x.device)
+    if x.dtype in (torch.int32, torch.int64) and x.numel():
+        flat = x.reshape(len(x), -1)
+        ends = torch.stack([flat.amax(1).argmax(), flat.amin(1).argmin()])
+        tried = torch.cat([ends, tried])[: len(tried)]
+    xb, yb = x[tried], y[tried]
     with torch.no_grad(), fork_global(torch.Generator()):
         try:
             out = functional_call(model, {n: b.clone() for n, b in model.named_buffers()}, (xb,))
@@ -59,6 +66,8 @@ def check_data(model: nn.Module, x: Tensor, y: Tensor, rows: int, measures: Mapp
             alone = "batch normalisation needs 2 samples or more in every batch, the last one too: change batch_size"
             one_value = "more than 1 value per channel" in str(error)  # as torch's layers and ours say it
             remedy = f"use x.to({dtype})" if xb.dtype != dtype else alone if one_value else first
+            if "index out of range" in str(error):  # as torch's embedding says it
+                remedy = f"an embedding needs a row for every number from 0 to {int(x.max())}, and x none below 0"
             raise ValueError(
                 f"{name}: the model, with weights of {dtype}, can't take a batch of shape {tuple(xb.shape)} and "
                 f"{xb.dtype} ({error}): {remedy}"

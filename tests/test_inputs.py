@@ -116,3 +116,14 @@ def test_the_trial_changes_neither_the_run_nor_the_buffers():
 
 def test_more_outputs_than_classes_are_fine():
     fit(nn.Linear(6, 5), (X, Y), SGD(0.1), epochs=1, generator=generator(0), device="cpu")
+
+
+@pytest.mark.parametrize("token", [30, -1], ids=["above the table", "below it"])
+def test_a_token_without_a_row_is_told_wherever_it_stands(token):
+    # catches: the first samples tried alone; a compiled step would read a neighbour's row, or end the process
+    x = torch.randint(30, (50, 4), generator=generator(0, "tokens"))
+    model = nn.Sequential(nn.Embedding(30, 5), nn.Flatten(), nn.Linear(20, 3))
+    fit(model, (x, Y), SGD(0.1), epochs=1, generator=generator(0), batch_size=8)
+    x[43, 2] = token
+    with pytest.raises(ValueError, match=r"index out of range.*: an embedding needs a row for every"):
+        fit(model, (x, Y), SGD(0.1), epochs=1, generator=generator(0), batch_size=8)
